@@ -1,0 +1,146 @@
+# cocod-train. Knobs, on the command line or in the environment:
+#
+#   CUDA=auto|0|1    the CUDA device: auto takes it if its sources and the toolkit are there, 1 insists
+#   ONEDNN=auto|0|1  oneDNN for convolutions that are not 3x3 stride 1 (libdnnl 2.6 or 3.x); 0: plain C reference kernels, slow
+#   DEBUG=1          -O1 -g, for the debugger
+#   ASAN=1           address and undefined-behaviour sanitizers
+#   TSAN=1           thread sanitizer (one compute thread, ONEDNN=0)
+#   V=1              show the commands
+#   CC=gcc|clang     WERROR=1 (warnings are errors, as in CI)     PREFIX=/usr/local  DESTDIR=
+#
+# Targets: all (default, ./cocod-train), check, mutate, bench, install, uninstall, clean. Objects of different knobs live in
+# different folders below build/ and never mix.
+
+CUDA ?= auto
+ONEDNN ?= auto
+DEBUG ?= 0
+ASAN ?= 0
+TSAN ?= 0
+WERROR ?= 0
+V ?= 0
+PREFIX ?= /usr/local
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+MPICC ?= mpicc
+
+Q := $(if $(filter 1,$(V)),,@)
+ARCH := $(shell uname -m)
+VERSION := 0.1.0
+
+# ---- what is there ----
+
+ifneq ($(TSAN),0)
+override ONEDNN := 0
+endif
+ifeq ($(ONEDNN),auto)
+override ONEDNN := $(shell printf '\#include <dnnl.h>\nint main(void){return !dnnl_version();}' | \
+	$(CC) -xc - -ldnnl -o /dev/null 2>/dev/null && echo 1 || echo 0)
+endif
+ifeq ($(CUDA),auto)
+override CUDA := 0
+endif
+ifeq ($(CUDA),1)
+$(error CUDA=1: this version has no CUDA device (core/cuda); build with CUDA=0)
+endif
+
+# ---- flags ----
+
+BUILD := build/$(notdir $(CC))$(if $(filter 1,$(ONEDNN)),-dnnl)$(if $(filter 1,$(CUDA)),-cuda)$(if $(filter 1,$(DEBUG)),-debug)$(if $(filter 1,$(ASAN)),-asan)$(if $(filter 1,$(TSAN)),-tsan)
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wmissing-prototypes $(if $(filter 1,$(WERROR)),-Werror)
+OPT := $(if $(filter 1,$(DEBUG)),-O1 -g,-O2 -g)
+MPI_CFLAGS := $(shell $(MPICC) --showme:compile 2>/dev/null | sed 's/-I/-isystem /g')
+MPI_LIBS := $(shell $(MPICC) --showme:link 2>/dev/null)
+ifeq ($(MPI_LIBS),)
+MPI_LIBS := $(shell pkg-config --libs ompi-c 2>/dev/null || echo -lmpi)
+endif
+SAN := $(if $(filter 1,$(ASAN)),-fsanitize=address,undefined -fno-sanitize-recover=undefined) $(if $(filter 1,$(TSAN)),-fsanitize=thread)
+CFLAGS ?=
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) -fopenmp -fno-math-errno -ffp-contract=off -pthread $(SAN) \
+	-DCOCOD_VERSION='"$(VERSION)"' $(CFLAGS)
+LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) -lconfig -lz $(MPI_LIBS) -lm -pthread -fopenmp $(SAN) $(LDFLAGS)
+
+# Kernels (core/cpu/kernel) are compiled once for each instruction set and chosen at run time. They may contract a*b+c.
+ISA_base :=
+ISA_avx2 := -mavx2 -mfma
+ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512
+ISAS := base $(if $(filter x86_64,$(ARCH)),avx2 avx512)
+KERNEL_CFLAGS = -O3 -ffp-contract=fast -fno-trapping-math $(ISA_$*)
+
+# ---- sources ----
+
+LIB_SRC := $(wildcard core/*.c core/cpu/*.c models/*.c data/*.c comm/*.c comm/sync/*.c comm/compress/*.c comm/topology/*.c comm/schedule/*.c)
+CMD_SRC := $(wildcard cmd/*.c)
+KERNEL_SRC := $(wildcard core/cpu/kernel/*.c)
+LIB_SRC := $(filter-out $(if $(filter 1,$(ONEDNN)),core/cpu/dnnl_none.c,core/cpu/dnnl_conv.c),$(LIB_SRC))
+
+DEVICES := cpu reference
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(foreach i,$(ISAS),$(KERNEL_SRC:%.c=$(BUILD)/%.$(i).o)) $(BUILD)/device_list.o
+CMD_OBJ := $(CMD_SRC:%.c=$(BUILD)/%.o)
+TESTS := $(patsubst test/%.c,$(BUILD)/test/%,$(wildcard test/test_*.c))
+
+all: cocod-train
+
+cocod-train: $(BUILD)/cocod-train
+	$(Q)cp -f $< $@.tmp && mv -f $@.tmp $@
+
+$(BUILD)/cocod-train: $(CMD_OBJ) $(BUILD)/libcocod.a
+	@echo "  LINK  $@"
+	$(Q)$(CC) -o $@ $^ $(LIBS)
+
+$(BUILD)/libcocod.a: $(LIB_OBJ)
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/%.o: %.c
+	@echo "  CC    $<"
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(if $(filter comm/comm_mpi.c,$<),$(MPI_CFLAGS)) -MMD -MP -c $< -o $@
+
+define kernel_rule
+$(BUILD)/core/cpu/kernel/%.$(1).o: core/cpu/kernel/%.c
+	@echo "  CC    $$< ($(1))"
+	$$(Q)mkdir -p $$(@D) && $$(CC) $$(ALL_CFLAGS) -O3 -ffp-contract=fast -fno-trapping-math $$(ISA_$(1)) -DKERNEL_ISA=$(1) -MMD -MP -c $$< -o $$@
+endef
+$(foreach i,$(ISAS),$(eval $(call kernel_rule,$(i))))
+
+# The devices that are linked in, in the order in which "auto" tries them; and the instruction sets that were compiled.
+$(BUILD)/device_list.c: Makefile
+	$(Q)mkdir -p $(@D) && { echo '#include "core/device.h"'; \
+	for d in $(DEVICES); do echo "extern const struct device_ops device_$$d;"; done; \
+	echo 'const struct device_ops *const device_list[] = {'; for d in $(DEVICES); do echo "	&device_$$d,"; done; echo '	0,'; echo '};'; } > $@
+$(BUILD)/device_list.o: $(BUILD)/device_list.c
+	$(Q)$(CC) $(ALL_CFLAGS) -I. -MMD -MP -c $< -o $@
+
+$(BUILD)/test/%: $(BUILD)/test/%.o $(BUILD)/libcocod.a
+	@echo "  LINK  $@"
+	$(Q)$(CC) -o $@ $^ $(LIBS)
+
+tests: $(TESTS)
+
+check: all tests
+	$(Q)BUILD=$(BUILD) ONEDNN=$(ONEDNN) ASAN=$(ASAN) TSAN=$(TSAN) test/run
+
+mutate:
+	$(Q)test/mutate
+
+bench: all tests
+	$(Q)BUILD=$(BUILD) scripts/bench/all
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/cocod-train $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 cocod-train $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 cocod.cfg.example $(DESTDIR)$(PREFIX)/share/cocod-train/
+	install -m 644 docs/cocod-train.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/cocod-train $(DESTDIR)$(PREFIX)/share/man/man1/cocod-train.1
+	rm -rf $(DESTDIR)$(PREFIX)/share/cocod-train
+
+clean:
+	rm -rf build cocod-train
+
+.PHONY: all tests check mutate bench install uninstall clean
+.SECONDARY:
+
+-include $(shell find build -name '*.d' -path '$(BUILD)/*' 2>/dev/null)

@@ -1,0 +1,227 @@
+/*
+ * What a device is: memory, ordered queues, kernels. cpu/ (and later cuda/) fill these tables in; nothing above core/ knows
+ * which one it drives.
+ *
+ * Everything is ordered by streams and events. A stream is a FIFO queue of operations; all functions below that take a
+ * `struct stream *` only queue and return. record() and wait() join two streams; the host never waits in the step path.
+ *   CUDA: CUDA streams.
+ *   CPU:  STREAM_COMPUTE runs inline, in its caller, with the device's OpenMP team; an operation has happened when the call
+ *         returns. STREAM_COMM is a real queue, advanced by a thread of its own or by progress() (struct device_config), each
+ *         operation on one thread.
+ * An operation's arguments are copied when it is queued; what they point to must live, and keep its meaning, until it ran.
+ * Between fork and join a buffer belongs to the stream that works on it.
+ *
+ * Sizes: n counts floats unless said otherwise. All vectors are fp32. Buffers do not overlap unless a comment allows it.
+ * Errors: nothing here returns one. What cannot go on dies (die.h).
+ */
+#ifndef COCOD_DEVICE_H
+#define COCOD_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct device;
+struct stream;
+struct event;
+
+enum copy_kind { COPY_DEVICE, COPY_TO_DEVICE, COPY_TO_HOST };
+
+struct mem_ops {
+	void *(*alloc)(struct device *, size_t bytes);          /* zeroed, 64-byte aligned; huge pages where that helps */
+	void (*free)(struct device *, void *);
+	void *(*alloc_host)(struct device *, size_t bytes);     /* zeroed host memory that copies fast (pinned on a GPU) */
+	void (*free_host)(struct device *, void *);
+	void (*copy)(struct stream *, void *dst, const void *src, size_t bytes, enum copy_kind);
+	void (*zero)(struct stream *, void *dst, size_t bytes);
+	/* Writes up to 128 bytes from the host, captured at the call: src may change right after. */
+	void (*set)(struct stream *, void *dst, const void *src, size_t bytes);
+};
+
+enum stream_kind { STREAM_COMPUTE, STREAM_COMM };
+
+/* A host function on a stream: called again and again by whoever drives the stream until it returns true. It must not block. */
+typedef bool host_fn(void *args);
+
+struct stream_ops {
+	struct stream *(*open)(struct device *, enum stream_kind);
+	void (*close)(struct stream *);                         /* waits for what is queued */
+	void (*sync)(struct stream *);                          /* the HOST waits until all that is queued has run */
+	struct event *(*event_open)(struct device *);
+	void (*event_close)(struct event *);
+	void (*record)(struct event *, struct stream *);        /* the event happens when all queued on the stream so far has run */
+	void (*wait)(struct stream *, struct event *);          /* what is queued on the stream next runs after the last record */
+	bool (*done)(const struct event *);                     /* the host asks whether the last record happened; never waits */
+	void (*call)(struct stream *, host_fn *, const void *args, size_t bytes);       /* args: copied, at most 128 bytes */
+	double (*busy)(const struct stream *);                  /* seconds this stream has spent in operations other than waiting for events */
+	bool (*active)(const struct stream *);                  /* is such an operation under way? (for the overlap report) */
+	double (*waited)(const struct stream *);                /* seconds a compute stream has stood still in wait() */
+	void (*progress)(struct device *);                      /* (optional) lets the queues advance; cheap; called between layers */
+};
+
+/* ---- vectors ---- */
+
+enum dtype { DTYPE_F32, DTYPE_F64, DTYPE_I64 };
+enum reduce { REDUCE_SUM, REDUCE_MAX, REDUCE_MIN };
+
+static inline size_t dtype_size(enum dtype t) { return t == DTYPE_F32 ? 4 : 8; }
+
+/* What changes from step to step, in device memory (so that a captured step can be replayed): written by mem->set(). */
+struct hyper {
+	float lr, momentum, weight_decay;
+	int nesterov;                   /* SGD */
+	float beta1, beta2, epsilon;    /* AdamW */
+	float correct1, correct2;       /* AdamW: 1 - beta1^t, 1 - beta2^t */
+	int first;                      /* SGD: 1 on the first step: v = g, as in PyTorch */
+};
+
+struct vec_ops {
+	void (*scale)(struct stream *, int64_t n, float a, const float *x, float *y);               /* y = a x; y may be x */
+	void (*axpby)(struct stream *, int64_t n, float a, const float *x, float b, float *y);      /* y = a x + b y */
+	void (*diff)(struct stream *, int64_t n, const float *x, const float *z, float *d);         /* d = x - z; d may be x or z */
+	/* dst = dst op src, elementwise, for any dtype (n counts elements) */
+	void (*reduce)(struct stream *, int64_t n, enum dtype, enum reduce, const void *src, void *dst);
+	/* Periodic averaging: z += avg; x = z. */
+	void (*adopt)(struct stream *, int64_t n, const float *avg, float *z, float *x);
+	/* CoCoD-SGD's delay-corrected merge and next snapshot in one pass: z += avg; x += avg - d; d = x - z. */
+	void (*merge)(struct stream *, int64_t n, const float *avg, float *x, float *z, float *d);
+	/* PyTorch's SGD: g' = g + wd x; v' = first ? g' : mu v + g'; x' = x - lr (nesterov ? g' + mu v' : v').
+	 * v_out may be v, x_out may be x. With momentum 0 neither v is touched (may be NULL). */
+	void (*sgd)(struct stream *, int64_t n, const struct hyper *, const float *g, const float *v, const float *x,
+	            float *v_out, float *x_out);
+	/* PyTorch's AdamW: x' = (1 - lr wd) x - lr (m'/c1) / (sqrt(s'/c2) + eps). Out-of-place pointers may equal the in ones. */
+	void (*adamw)(struct stream *, int64_t n, const struct hyper *, const float *g, const float *m, const float *s,
+	              const float *x, float *m_out, float *s_out, float *x_out);
+};
+
+/* ---- sparse vectors ---- */
+
+/* The wire format of all sparse exchanges. Lists are sorted by index; an index occurs once. */
+struct sparse {
+	uint32_t index;
+	float value;
+};
+
+struct sparse_ops {
+	size_t (*work_size)(int64_t n, int64_t k);      /* bytes of scratch that topk() and merge() need for these sizes */
+	/* Error feedback and exact top-k: acc = residual + in; out = the k largest |acc| (ties: lower index wins), sorted by index;
+	 * residual = acc with those k set to zero. 1 <= k <= n <= 2^32 - 1. */
+	void (*topk)(struct stream *, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out, void *work);
+	void (*scale)(struct stream *, int64_t k, float a, const struct sparse *in, struct sparse *out);     /* out may be in */
+	void (*scatter_add)(struct stream *, int64_t k, float a, const struct sparse *in, float *y);         /* y[i] += a v */
+	/* gTop-k's operator: the k largest |.| of the index-wise sum of two lists of k (ties: lower index), sorted by index.
+	 * A sum of exactly 0 counts as a value. out differs from both. If the union has fewer than k, it cannot: each has k. */
+	void (*merge)(struct stream *, int64_t k, const struct sparse *a, const struct sparse *b, struct sparse *out, void *work);
+	/* alive[j] &= own[j].index is in list (k of each). */
+	void (*survive)(struct stream *, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive);
+	/* What did not survive goes back: residual[own[j].index] += own[j].value where !alive[j]. */
+	void (*put_back)(struct stream *, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual);
+};
+
+/* ---- layers: NHWC activations, OHWI weights ---- */
+
+struct conv_desc {
+	int n, h, w, c;                 /* input */
+	int out, kh, kw, stride, pad;   /* square stride and padding */
+	bool bias;
+};
+
+static inline int conv_out(int in, int kernel, int stride, int pad) { return (in + 2 * pad - kernel) / stride + 1; }
+
+struct conv_plan;                       /* planned once, executed many times; owned by the device until conv_release */
+
+struct bn_desc {
+	int64_t pixels;                 /* n h w */
+	int c;
+	float epsilon, momentum;        /* running = (1 - momentum) running + momentum batch (variance unbiased there) */
+	bool relu;                      /* y = max(0, .) fused; backward masks by y > 0 */
+};
+
+struct pool_desc {
+	int n, h, w, c;
+	int kernel, stride, pad;
+	bool max;                       /* else average, padding not counted (count_include_pad = False has no effect at pad 0) */
+};
+
+/* Sums over the samples seen, in device memory; the trainer zeroes and reads it. */
+struct loss_stats {
+	double loss;                    /* sum of -log p(label) */
+	int64_t correct, count;
+};
+
+struct nn_ops {
+	/* Convolutions. bwd_data writes dx, or adds to it if `accumulate`; bwd_filter overwrites dw (and db, NULL if no bias).
+	 * A linear layer is the convolution whose kernel is as large as its image; backends may see that and use a matrix product. */
+	struct conv_plan *(*conv_plan)(struct device *, const struct conv_desc *);
+	const char *(*conv_name)(const struct conv_plan *);     /* which kernel was chosen, for the layer table */
+	void (*conv_release)(struct device *, struct conv_plan *);
+	void (*conv_fwd)(struct stream *, struct conv_plan *, const float *x, const float *w, const float *b, float *y);
+	void (*conv_bwd_data)(struct stream *, struct conv_plan *, const float *dy, const float *w, float *dx, bool accumulate);
+	void (*conv_bwd_filter)(struct stream *, struct conv_plan *, const float *x, const float *dy, float *dw, float *db);
+
+	/* y = relu?(gamma (x - mean) invstd + beta + residual?). Saves the batch mean and 1/sqrt(var + eps) for backward (c each).
+	 * residual may be NULL. y may be x only in bn_infer. */
+	void (*bn_train)(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
+	                 const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, float *y);
+	void (*bn_infer)(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
+	                 const float *beta, const float *running_mean, const float *running_var, float *y);
+	/* dz = relu ? (y > 0 ? dy : 0) : dy. dx = its gradient (added if add_dx), dgamma, dbeta overwritten.
+	 * dresidual: NULL: none wanted; == dy: dz is left in dy; else dz is written there (added if add_dresidual).
+	 * dx may be dy if dresidual is not dy. */
+	void (*bn_bwd)(struct stream *, const struct bn_desc *, const float *x, const float *y, const float *gamma,
+	               const float *mean, const float *invstd, float *dy, float *dx, bool add_dx, float *dresidual,
+	               bool add_dresidual, float *dgamma, float *dbeta);
+
+	void (*relu_fwd)(struct stream *, int64_t n, const float *x, float *y);                     /* y may be x */
+	void (*relu_bwd)(struct stream *, int64_t n, const float *y, const float *dy, float *dx, bool accumulate);  /* dx may be dy */
+	void (*add_fwd)(struct stream *, int64_t n, const float *a, const float *b, bool relu, float *y);
+	/* Window positions of the maxima go to `index` (one byte an output, row-major in the window; NULL for average). */
+	void (*pool_fwd)(struct stream *, const struct pool_desc *, const float *x, float *y, uint8_t *index);
+	void (*pool_bwd)(struct stream *, const struct pool_desc *, const float *dy, const uint8_t *index, float *dx, bool accumulate);
+	/* ResNet's option A shortcut: every second pixel, channels padded with zeros on both sides, (out - c)/2 in front.
+	 * x: n h w c; y: n (h+1)/2 (w+1)/2 out. */
+	void (*shortcut_fwd)(struct stream *, int n, int h, int w, int c, int out, const float *x, float *y);
+	void (*shortcut_bwd)(struct stream *, int n, int h, int w, int c, int out, const float *dy, float *dx, bool accumulate);
+	/* Inverted dropout: y = x / (1 - p) where kept. The mask is a function of (seed, *step, layer, element). Backward is the
+	 * same function on dy. y may be x. */
+	void (*dropout)(struct stream *, int64_t n, float p, uint64_t seed, const int64_t *step, uint32_t layer, const float *x, float *y);
+	/* Softmax cross-entropy. Labels of -1 are padding: no loss, no gradient. dx = scale (softmax - onehot), NULL: not wanted.
+	 * Adds to *stats. */
+	void (*softmax_xent)(struct stream *, int n, int classes, const float *x, const int32_t *label, float scale, float *dx,
+	                     struct loss_stats *stats);
+};
+
+/* ---- the device ---- */
+
+enum progress { PROGRESS_AUTO, PROGRESS_THREAD, PROGRESS_HOOK };
+
+struct device_config {
+	int threads;                    /* compute threads; >= 1 */
+	enum progress progress;         /* who advances STREAM_COMM on the CPU; AUTO: a thread if spare_cores > 0, else the hook */
+	int spare_cores;                /* cores that no rank computes on */
+	const char *conv;               /* "auto" | "winograd" | "direct" | "reference" */
+};
+
+struct device_ops {
+	const char *name, *help;
+	const struct mem_ops *mem;
+	const struct stream_ops *stream;
+	const struct vec_ops *vec;
+	const struct sparse_ops *sparse;
+	const struct nn_ops *nn;
+	struct device *(*open)(const struct device_config *);
+	void (*close)(struct device *);
+	const char *(*describe)(struct device *);       /* one line: "AMD EPYC, AVX-512, 2 threads, oneDNN 2.6.3" */
+};
+
+/* Every device begins with this; the rest is the backend's own. */
+struct device {
+	const struct device_ops *ops;
+	struct device_config config;    /* as resolved: progress is never AUTO */
+};
+
+/* The devices that were linked in, in the order in which "auto" tries them; NULL-terminated. Made by the Makefile's choice. */
+extern const struct device_ops *const device_list[];
+const struct device_ops *device_find(const char *name);         /* NULL: unknown */
+
+#endif

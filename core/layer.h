@@ -1,0 +1,30 @@
+/* For the layer files only: how a constructor makes its node. A new layer from existing kernels is one file. */
+#ifndef COCOD_LAYER_H
+#define COCOD_LAYER_H
+
+#include "net.h"
+
+/* A zeroed node of `size` bytes (struct node first), appended to the net. name may be NULL for layers without parameters (the
+ * layer's own name and number serve). Returns NULL if the net is broken or an input id is not a node. */
+void *net_append(struct net *, const struct layer_ops *, size_t size, const char *name, const int *input, int inputs, struct shape out);
+/* Adds a parameter (or, for TENSOR_MEAN and TENSOR_VAR, a buffer) named "<node name>.<suffix>". */
+void node_param(struct net *, struct node *, enum tensor_kind, const char *suffix, int dims, const int64_t *dim);
+/* Records error(…) about the layer and breaks the net; returns -1. */
+int net_fail(struct net *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static inline struct tensor *node_in(struct net *net, struct node *node, int i) { return &net->node[node->input[i]]->out; }
+static inline float *node_param_x(struct net *net, const struct node *node, int i) { return net->x + net->tensor[node->param[i]].offset; }
+static inline float *node_param_g(struct net *net, const struct node *node, int i) { return net->g + net->tensor[node->param[i]].offset; }
+static inline float *node_buffer(struct net *net, const struct node *node, int i) { return net->buffer + net->buffer_tensor[node->buffer[i]].offset; }
+
+/* Layers that the fusion pass of net_finish knows. */
+extern const struct layer_ops layer_input, layer_conv, layer_bn, layer_relu, layer_add;
+/* batch norm takes over an add (its other input) and / or a ReLU behind it */
+void bn_fuse_residual(struct net *, struct node *bn, int residual);
+void bn_fuse_relu(struct node *bn);
+void add_fuse_relu(struct node *add);
+
+/* The network's cost: see net_loss. */
+void net_softmax_loss(struct net *, float scale);
+
+#endif
