@@ -1,9 +1,9 @@
 /*
  * Inside the CPU device. Three layers, bottom up:
  *
- *   kernel/*.c     single-threaded loops over a slice, compiled once for each instruction set (base, avx2, avx512); each file
+ *   kernel/        single-threaded loops over a slice, compiled once for each instruction set (base, avx2, avx512); each file
  *                  exports one table named KERNEL(x): x_base, x_avx2, x_avx512. The CPU picks one at start (cpu_isa()).
- *   cpu_*.c        the tables of device.h: cut work into slices for the OpenMP team, or queue it on the communication stream
+ *   cpu_….c        the tables of device.h: cut work into slices for the OpenMP team, or queue it on the communication stream
  *   reference.c    every operation again in plain C, one thread, double accumulation: the oracle, device "reference"
  *
  * dnnl.h is the one header that knows oneDNN (2.6 and 3.x), dnnl_conv.c the only file that uses it (dnnl_none.c without it).
