@@ -55,7 +55,7 @@ MPI_LIBS := $(shell $(MPICC) --showme:link 2>/dev/null)
 ifeq ($(MPI_LIBS),)
 MPI_LIBS := $(shell pkg-config --libs ompi-c 2>/dev/null || echo -lmpi)
 endif
-SAN := $(if $(filter 1,$(ASAN)),-fsanitize=address,undefined -fno-sanitize-recover=undefined) $(if $(filter 1,$(TSAN)),-fsanitize=thread)
+SAN := $(if $(filter 1,$(ASAN)),-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined)$(if $(filter 1,$(TSAN)),-fsanitize=thread)
 CFLAGS ?=
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) -fopenmp -fno-math-errno -ffp-contract=off -pthread $(SAN) \
 	-DCOCOD_VERSION='"$(VERSION)"' $(CFLAGS)
