@@ -1,0 +1,56 @@
+/*
+ * Compressors: what is sent. average() turns each worker's vector into the weighted average of the compressed vectors,
+ * the same bits on every rank; what was not sent stays inside (error feedback) and is added to the next input of that range.
+ *
+ *     out = sum_i w_i C(in_i + e_i),   e_i = in_i + e_i - C(in_i + e_i),   w_i = M_i / sum M
+ *
+ * so that with x applied: applied + sum_i w_i e_i = sum_i w_i (all inputs so far): nothing is lost.
+ *
+ * One file a compressor plus one line in compress_list.c.
+ */
+#ifndef COCOD_COMPRESS_H
+#define COCOD_COMPRESS_H
+
+#include "../../core/range.h"
+#include "../topology/topology.h"
+
+struct config;
+struct compress;
+struct state_visitor;
+
+struct compress_ops {
+	const char *name, *paper;
+	const struct option *options;
+	size_t state_size;
+	int (*init)(struct compress *, const struct config *);          /* reads the keys; -1: error recorded. No device needed */
+	/* allocates on compress->comm's device: residuals, lists. ranges: all the ranges that average() will see */
+	void (*bind)(struct compress *, const struct range *ranges, int count);
+	/* Queued on the communicator's stream. in and out are whole arenas, the range says where; out may be in. */
+	void (*average)(struct compress *, const struct range *, const float *in, float *out);
+	void (*epoch)(struct compress *, int64_t epoch);                /* (optional) a new epoch begins: density warm-up */
+	void (*state)(struct compress *, struct state_visitor *);       /* (optional) names what must survive */
+	double (*bytes)(const struct compress *, int64_t n, int workers);       /* that a rank sends for a range of n, on average over the ranks */
+	double (*cost)(const struct compress *, const struct cost_model *);     /* seconds of communication for model->n floats */
+	void (*release)(struct compress *);                             /* (optional) */
+};
+
+struct compress {
+	const struct compress_ops *ops;
+	struct comm *comm;              /* NULL before compress_bind */
+	const double *weight;           /* w_i of every rank; owned by the sync */
+	bool per_bucket;                /* each bucket of the schedule by itself (else the whole model as one vector) */
+	int64_t n;                      /* of the whole arena */
+	void *state;
+};
+
+extern const struct compress_ops *const compress_list[];        /* NULL-terminated */
+const struct compress_ops *compress_find(const char *name);
+
+int compress_init(struct compress *, const struct config *);    /* by compress.method; -1: error recorded */
+void compress_bind(struct compress *, struct comm *, const double *weight, const struct range *ranges, int count, int64_t n);
+void compress_average(struct compress *, const struct range *, const float *in, float *out);    /* with the injected delay */
+void compress_epoch(struct compress *, int64_t epoch);
+void compress_state(struct compress *, struct state_visitor *);
+void compress_release(struct compress *);
+
+#endif

@@ -1,0 +1,15 @@
+/* What the formulas know of a machine: enough to predict a step (DESIGN 5). Seconds and bytes. */
+#ifndef COCOD_COST_H
+#define COCOD_COST_H
+
+#include <stdint.h>
+
+struct cost_model {
+	int workers;                    /* P */
+	double latency;                 /* alpha: seconds a message */
+	double per_byte;                /* beta: seconds a byte, point to point */
+	double forward, backward;       /* seconds of computing a step, optimizer included in backward */
+	int64_t n;                      /* floats in the model */
+};
+
+#endif

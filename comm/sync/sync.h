@@ -1,0 +1,93 @@
+/*
+ * The whole interface of a synchronisation algorithm: who waits for what, and when. The trainer calls
+ *
+ *     begin(t) → forward (param_needed …) → loss → backward (grad_ready …) → step(t)
+ *
+ * and never asks for a name. The algorithm calls the optimizer: when the update happens relative to what is sent and awaited is
+ * what makes S-SGD, Local SGD or CoCoD-SGD what they are.
+ *
+ * Algorithms that average models exchange the difference to a reference z that all workers hold, z <- z + average(x_i - z): for a
+ * dense exchange that is plain averaging up to rounding, and every compressor with error feedback works with it.
+ *
+ * One file an algorithm plus one line in sync_list.c.
+ */
+#ifndef COCOD_SYNC_H
+#define COCOD_SYNC_H
+
+#include "../../core/optimizer.h"
+#include "../compress/compress.h"
+#include "../schedule/schedule.h"
+
+struct sync;
+
+/* Names every tensor and number that must survive; saving, loading and hashing are visitors. */
+struct state_visitor {
+	void (*vector)(struct state_visitor *, const char *name, struct device *, float *data, int64_t n);
+	void (*number)(struct state_visitor *, const char *name, int64_t *value);
+};
+
+struct sync_ops {
+	const char *name, *paper;
+	const struct option *options;
+	size_t state_size;
+	int (*init)(struct sync *, const struct config *);              /* reads its keys; -1: error recorded. No device needed */
+	void (*bind)(struct sync *);                                    /* allocates; x holds the initial model, the same everywhere */
+	void (*begin)(struct sync *, int64_t t);                        /* (optional) before forward of step t */
+	void (*param_needed)(struct sync *, const struct range *);      /* (optional) forward is about to read it */
+	void (*grad_ready)(struct sync *, const struct range *);        /* (optional) the kernels that finish it are queued */
+	void (*step)(struct sync *, int64_t t);                         /* backward of step t is queued */
+	/* The averaged model into out (device memory, n floats), in stream order of `compute`; never disturbs the trajectory. */
+	void (*consensus)(struct sync *, float *out);
+	void (*state)(struct sync *, struct state_visitor *);
+	double (*bytes)(const struct sync *, int workers);              /* that a rank sends per step, on average */
+	double (*cost)(const struct sync *, const struct cost_model *); /* predicted seconds a step */
+	void (*release)(struct sync *);                                 /* (optional) */
+};
+
+struct sync {
+	const struct sync_ops *ops;
+	struct compress compress;
+	struct schedule schedule;
+
+	/* from sync_bind on */
+	struct device *device;
+	struct stream *compute;
+	struct comm *comm;
+	struct optimizer *optimizer;
+	float *x, *g;                   /* the arenas of n floats */
+	int64_t n;
+	double *weight;                 /* M_i / sum M of every rank; owned */
+	double lr;                      /* of the step under way; set by the trainer before begin() */
+	void *state;
+};
+
+extern const struct sync_ops *const sync_list[];                /* NULL-terminated */
+const struct sync_ops *sync_find(const char *name);
+
+/* By sync.algorithm and compress.method; tensors describe the parameter arena of n floats. Needs no device. -1: error recorded. */
+int sync_init(struct sync *, const struct config *, const struct tensor_info *, int tensors, int64_t n);
+/* batch[i] = M_i of every rank of the communicator. */
+void sync_bind(struct sync *, struct comm *, struct stream *compute, struct optimizer *, float *x, float *g, const int *batch);
+void sync_release(struct sync *);
+
+/* NULL-safe calls of the optional hooks. */
+void sync_begin(struct sync *, int64_t t);
+void sync_param_needed(struct sync *, const struct range *);
+void sync_grad_ready(struct sync *, const struct range *);
+void sync_step(struct sync *, int64_t t);
+void sync_epoch(struct sync *, int64_t epoch);                  /* a new epoch begins (density warm-up) */
+void sync_state(struct sync *, struct state_visitor *);         /* the algorithm's, the compressor's, the optimizer's */
+
+/* ---- for the algorithms ---- */
+
+/* Local optimizer step on the whole arena. */
+void sync_optimize(struct sync *);
+/* out = average over the workers of in (whole arenas; out may be in), through the compressor: forks from compute, queues, and
+ * records `done` behind it. */
+void sync_average(struct sync *, const float *in, float *out, struct event *done);
+double sync_average_bytes(const struct sync *, int workers);    /* of one such average, a rank */
+/* out = plain weighted average of x over the workers, uncompressed: what consensus() is for algorithms whose models differ. */
+void sync_mean_model(struct sync *, float *out);
+float *sync_vector(struct sync *);                              /* a zeroed arena of n on the device; freed with mem->free */
+
+#endif

@@ -1,0 +1,96 @@
+/*
+ * Ring all-reduce and all-gather on kept buffers.
+ *
+ * Description: the vector is cut into P chunks. Reduce-scatter: in step s rank r sends chunk r-s to r+1 and adds what r-1 sends to
+ * its chunk r-s-1; after P-1 steps rank r holds the sum of chunk r+1. All-gather: the finished chunks go round once more.
+ *
+ * Example on 3 ranks, chunks a b c, upper case finished (a01 = a of ranks 0 and 1 added):
+ *
+ *              rank 0           rank 1           rank 2
+ *     step 0   sends a          sends b          sends c
+ *     step 1   c02 → 1          a01 → 2          b12 → 0
+ *     then     B                C                A            each goes round in 2 more steps
+ *
+ * Every chunk is added up in one fixed order and then copied: all ranks end with the same bits, and a run repeats them.
+ *
+ * Limitations: 2 (P-1) latencies; short vectors are better off with recursive doubling.
+ *
+ * A chunk goes in segments so that a received one is still in the cache when it is added.
+ */
+#include "topology.h"
+
+enum { SEGMENT_BYTES = 1 << 20, CHUNK_ALIGN = 16 };
+
+static void chunk(int64_t n, int size, int index, int64_t *from, int64_t *to)
+{
+	int64_t units = (n + CHUNK_ALIGN - 1) / CHUNK_ALIGN;
+
+	index = (index % size + size) % size;
+	*from = units * index / size * CHUNK_ALIGN;
+	*to = units * (index + 1) / size * CHUNK_ALIGN;
+	if (*from > n)
+		*from = n;
+	if (*to > n)
+		*to = n;
+}
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+size_t ring_work(int64_t n, int size, enum dtype type)
+{
+	int64_t longest = ((n + CHUNK_ALIGN - 1) / CHUNK_ALIGN / size + 1) * CHUNK_ALIGN;
+
+	return (size_t)smaller(longest * (int64_t)dtype_size(type), SEGMENT_BYTES);
+}
+
+/* One step of either phase: chunk `out` to the right, chunk `in` from the left, added or copied. Segment lengths follow from the
+ * chunk lengths, which both neighbours know. */
+static void ring_step(struct comm *comm, char *buffer, int64_t n, enum dtype type, enum reduce op, bool add, int out, int in)
+{
+	int64_t size = (int64_t)dtype_size(type), segment = SEGMENT_BYTES / size;
+	int right = (comm->rank + 1) % comm->size, left = (comm->rank + comm->size - 1) % comm->size;
+	int64_t send, send_end, recv, recv_end;
+
+	chunk(n, comm->size, out, &send, &send_end);
+	chunk(n, comm->size, in, &recv, &recv_end);
+	while (send < send_end || recv < recv_end) {
+		int64_t s = smaller(segment, send_end - send), r = smaller(segment, recv_end - recv);
+
+		comm_exchange(comm, s ? right : -1, buffer + send * size, s * size,
+		              r ? left : -1, add ? (char *)comm->work : buffer + recv * size, r * size);
+		if (add && r)
+			comm->device->ops->vec->reduce(comm->stream, r, type, op, comm->work, buffer + recv * size);
+		send += s;
+		recv += r;
+	}
+}
+
+void ring_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type, enum reduce op)
+{
+	int p = comm->size, r = comm->rank;
+
+	for (int s = 0; s < p - 1; s++)
+		ring_step(comm, buffer, n, type, op, true, r - s, r - s - 1);
+	for (int s = 0; s < p - 1; s++)
+		ring_step(comm, buffer, n, type, op, false, r + 1 - s, r - s);
+}
+
+double ring_allreduce_cost(const struct cost_model *m, double bytes)
+{
+	return 2.0 * (m->workers - 1) * (m->latency + bytes / m->workers * m->per_byte);
+}
+
+void ring_allgather(struct comm *comm, void *buffer, int64_t bytes)
+{
+	int p = comm->size, r = comm->rank;
+	char *block = buffer;
+
+	for (int s = 0; s < p - 1; s++)
+		comm_exchange(comm, (r + 1) % p, block + (r - s + p) % p * bytes, bytes,
+		              (r + p - 1) % p, block + (r - s - 1 + p) % p * bytes, bytes);
+}
+
+double ring_allgather_cost(const struct cost_model *m, double bytes)
+{
+	return (m->workers - 1) * (m->latency + bytes * m->per_byte);
+}
