@@ -24,6 +24,7 @@ struct world {
 	int nodes;                      /* hosts */
 	char host[64];
 	int cores;                      /* that this rank may run on (its affinity mask) */
+	bool any_thread;                /* the transport may be called by a thread other than the one that opened it */
 	int sharing;                    /* ranks of this host, this one included, whose mask overlaps with ours */
 };
 
@@ -49,6 +50,8 @@ struct comm {
 	int64_t bytes_sent;             /* payload that this rank handed to the transport */
 	void *work;                     /* device memory, kept: receive buffer of reductions */
 	size_t work_bytes;
+	void *host;                     /* host memory, kept: comm_host_reduce() gathers here */
+	size_t host_bytes;
 	void *state;                    /* the transport's */
 };
 

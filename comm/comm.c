@@ -1,0 +1,189 @@
+/* What all transports share: the communicator's stream, its buffers, the count of bytes, and the calls that the host waits for. */
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../core/clock.h"
+#include "../core/die.h"
+#include "comm.h"
+#include "topology/topology.h"
+
+const struct comm_ops *transport_find(const char *name)
+{
+	for (int i = 0; transport_list[i]; i++)
+		if (!strcmp(transport_list[i]->name, name))
+			return transport_list[i];
+	return NULL;
+}
+
+int world_open(struct world *w, const char *transport)
+{
+	struct launch launch = launch_detect();
+	cpu_set_t mask;
+
+	*w = (struct world){ .size = 1, .local_size = 1, .nodes = 1, .sharing = 1, .any_thread = true };
+	gethostname(w->host, sizeof(w->host) - 1);
+	w->cores = sched_getaffinity(0, sizeof(mask), &mask) ? 1 : CPU_COUNT(&mask);
+	if (!strcmp(transport, "auto"))
+		transport = launch.launcher ? "mpi" : "self";
+	w->transport = transport_find(transport);
+	if (!w->transport)
+		return error("comm.transport: there is no transport \"%s\"", transport);
+	w->transport->world_open(w);
+	die_identity(w->rank, w->size, w->host, w->transport->abort);
+	if (w->size == 1 && launch.size > 1) {
+		error("%s started %d processes, but transport \"%s\" sees only one: they would train alone, side by side", launch.launcher,
+		      launch.size, transport);
+		return hint("start with the mpirun of the MPI library that this program was built with (srun: add --mpi=pmix), "
+		            "or set comm.transport = \"self\" and start one process");
+	}
+	return 0;
+}
+
+void world_close(struct world *w)
+{
+	if (w->transport)
+		w->transport->world_close();
+}
+
+struct comm *comm_open(const struct world *w, struct device *dev)
+{
+	struct comm *comm = xcalloc(1, sizeof(*comm));
+
+	comm->ops = w->transport;
+	comm->device = dev;
+	comm->rank = w->rank;
+	comm->size = w->size;
+	comm->stream = dev->ops->stream->open(dev, STREAM_COMM);
+	comm->forked = dev->ops->stream->event_open(dev);
+	comm->ops->open(comm);
+	return comm;
+}
+
+void comm_close(struct comm *comm)
+{
+	const struct device_ops *ops = comm->device->ops;
+
+	ops->stream->close(comm->stream);
+	comm->ops->close(comm);
+	ops->stream->event_close(comm->forked);
+	ops->mem->free(comm->device, comm->work);
+	free(comm->host);
+	free(comm);
+}
+
+void comm_reserve(struct comm *comm, size_t bytes)
+{
+	const struct mem_ops *mem = comm->device->ops->mem;
+
+	if (bytes <= comm->work_bytes)
+		return;
+	mem->free(comm->device, comm->work);
+	comm->work = mem->alloc(comm->device, bytes);
+	comm->work_bytes = bytes;
+}
+
+void comm_fork(struct comm *comm, struct stream *after)
+{
+	const struct stream_ops *ops = comm->device->ops->stream;
+
+	ops->record(comm->forked, after);
+	ops->wait(comm->stream, comm->forked);
+}
+
+void comm_mark(struct comm *comm, struct event *event) { comm->device->ops->stream->record(event, comm->stream); }
+
+struct delay {
+	double seconds, until;
+};
+
+static bool delay_over(void *arg)
+{
+	struct delay *d = arg;
+
+	if (d->until == 0)
+		d->until = clock_now() + d->seconds;
+	return clock_now() >= d->until;
+}
+
+void comm_delay(struct comm *comm)
+{
+	struct delay d = { comm->delay, 0 };
+
+	if (comm->delay > 0)
+		comm->device->ops->stream->call(comm->stream, delay_over, &d, sizeof(d));
+}
+
+void comm_exchange(struct comm *comm, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes)
+{
+	const char *s = send;
+	char *r = recv;
+
+	if (to < 0)
+		send_bytes = 0;
+	if (from < 0)
+		recv_bytes = 0;
+	comm->bytes_sent += send_bytes;
+	while (send_bytes > 0 || recv_bytes > 0) {
+		int64_t out = send_bytes < COMM_SEGMENT ? send_bytes : COMM_SEGMENT;
+		int64_t in = recv_bytes < COMM_SEGMENT ? recv_bytes : COMM_SEGMENT;
+
+		comm->ops->exchange(comm, out ? to : -1, s, out, in ? from : -1, r, in);
+		s += out;
+		r += in;
+		send_bytes -= out;
+		recv_bytes -= in;
+	}
+}
+
+/* ---- the host waits ---- */
+
+void comm_host_gather(struct comm *comm, const void *mine, void *all, int64_t bytes)
+{
+	memcpy((char *)all + comm->rank * bytes, mine, (size_t)bytes);
+	ring_allgather(comm, all, bytes);
+	comm->device->ops->stream->sync(comm->stream);
+}
+
+void comm_host_reduce(struct comm *comm, double *values, int n, enum reduce op)
+{
+	size_t bytes = (size_t)n * sizeof(*values);
+	double *all;
+
+	if (comm->host_bytes < bytes * (size_t)comm->size) {
+		comm->host_bytes = bytes * (size_t)comm->size;
+		comm->host = xrealloc(comm->host, comm->host_bytes);
+	}
+	all = comm->host;
+	comm_host_gather(comm, values, all, (int64_t)bytes);
+	for (int i = 0; i < n; i++) {
+		values[i] = all[i];
+		for (int r = 1; r < comm->size; r++) {
+			double v = all[r * n + i];
+
+			if (op == REDUCE_SUM)
+				values[i] += v;
+			else if (op == REDUCE_MAX ? v > values[i] : v < values[i])
+				values[i] = v;
+		}
+	}
+}
+
+void comm_barrier(struct comm *comm)
+{
+	double nothing = 0;
+
+	comm_host_reduce(comm, &nothing, 1, REDUCE_SUM);
+}
+
+void comm_gather(struct comm *comm, const void *mine, void *all, int64_t bytes)
+{
+	if (comm->rank != 0) {
+		comm_exchange(comm, 0, mine, bytes, -1, NULL, 0);
+		return;
+	}
+	comm->device->ops->mem->copy(comm->stream, all, mine, (size_t)bytes, COPY_DEVICE);
+	for (int r = 1; r < comm->size; r++)
+		comm_exchange(comm, -1, NULL, 0, r, (char *)all + r * bytes, bytes);
+}
