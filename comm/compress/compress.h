@@ -21,6 +21,7 @@ struct state_visitor;
 struct compress_ops {
 	const char *name, *paper;
 	const struct option *options;
+	bool any_cut;                   /* the average does not depend on how the arena is cut: pieces may go as they become final */
 	size_t state_size;
 	int (*init)(struct compress *, const struct config *);          /* reads the keys; -1: error recorded. No device needed */
 	/* allocates on compress->comm's device: residuals, lists. ranges: all the ranges that average() will see */

@@ -1,0 +1,53 @@
+/*
+ * No compression: out = sum_i w_i in_i by a ring all-reduce. The weight is applied before the sum, so that unequal batches cost
+ * nothing extra and large worlds do not overflow.
+ */
+#include <stddef.h>
+
+#include "compress.h"
+
+static int none_init(struct compress *c, const struct config *config)
+{
+	(void)c, (void)config;
+	return 0;
+}
+
+static void none_bind(struct compress *c, const struct range *ranges, int count)
+{
+	for (int i = 0; i < count; i++)
+		comm_reserve(c->comm, ring_work(ranges[i].n, c->comm->size, DTYPE_F32));
+}
+
+static void none_average(struct compress *c, const struct range *range, const float *in, float *out)
+{
+	struct comm *comm = c->comm;
+
+	if (comm->size > 1 || in != out)
+		comm->device->ops->vec->scale(comm->stream, range->n, (float)c->weight[comm->rank], in + range->offset,
+		                              out + range->offset);
+	ring_allreduce(comm, out + range->offset, range->n, DTYPE_F32, REDUCE_SUM);
+}
+
+static double none_bytes(const struct compress *c, int64_t n, int workers)
+{
+	(void)c;
+	return 2.0 * (workers - 1) / workers * 4.0 * (double)n;
+}
+
+static double none_cost(const struct compress *c, const struct cost_model *m)
+{
+	(void)c;
+	return ring_allreduce_cost(m, 4.0 * (double)m->n);
+}
+
+extern const struct compress_ops compress_none;
+const struct compress_ops compress_none = {
+	.name = "none",
+	.paper = "dense fp32",
+	.any_cut = true,
+	.init = none_init,
+	.bind = none_bind,
+	.average = none_average,
+	.bytes = none_bytes,
+	.cost = none_cost,
+};

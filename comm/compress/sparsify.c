@@ -1,0 +1,70 @@
+/*
+ * Density and its warm-up, residuals and lists: what sparsifiers with error feedback have in common.
+ *
+ * A residual is an arena like the model's, keyed by parameter and not by bucket, so that another bucket plan changes nothing.
+ */
+#include <string.h>
+
+#include "../../core/config.h"
+#include "../../core/die.h"
+#include "sparsify.h"
+
+const struct option sparsify_options[] = {
+	{ "density", OPTION_FLOAT, "0.01", 1e-7, 1, NULL, "share of the elements that is sent" },
+	{ "warmup", OPTION_LIST, "[]", 1e-7, 1, NULL, "densities of the first epochs, e.g. [0.25, 0.0625, 0.015625]" },
+	{ "scope", OPTION_STRING, "\"model\"", 0, 0, "model|bucket", "choose over the whole model, or in each bucket of the schedule" },
+	{ 0 },
+};
+
+int sparsify_init(struct sparsify *s, struct compress *c, const struct config *config)
+{
+	s->density = config_float(config, "compress.density");
+	s->warmups = config_list(config, "compress.warmup", s->warmup, (int)(sizeof(s->warmup) / sizeof(*s->warmup)));
+	c->per_bucket = !strcmp(config_string(config, "compress.scope"), "bucket");
+	sparsify_epoch(s, 0);
+	return 0;
+}
+
+static int64_t count_at(double density, int64_t n)
+{
+	int64_t k = (int64_t)(density * (double)n);
+
+	return k < 1 ? 1 : k > n ? n : k;
+}
+
+int64_t sparsify_k(const struct sparsify *s, int64_t n) { return count_at(s->now, n); }
+
+void sparsify_epoch(struct sparsify *s, int64_t epoch) { s->now = epoch < s->warmups ? s->warmup[epoch] : s->density; }
+
+void sparsify_bind(struct sparsify *s, struct compress *c, const struct range *ranges, int count, int lists)
+{
+	struct device *dev = c->comm->device;
+	const struct mem_ops *mem = dev->ops->mem;
+	double most = s->density;
+	size_t work = 0;
+
+	for (int i = 0; i < s->warmups; i++)
+		most = s->warmup[i] > most ? s->warmup[i] : most;
+	for (int i = 0; i < count; i++) {
+		int64_t k = count_at(most, ranges[i].n);
+		size_t need = dev->ops->sparse->work_size(ranges[i].n, k);
+
+		CHECK(ranges[i].n <= UINT32_MAX);
+		s->most_k = k > s->most_k ? k : s->most_k;
+		work = need > work ? need : work;
+	}
+	s->residual = mem->alloc(dev, (size_t)c->n * sizeof(float));
+	s->own = mem->alloc(dev, (size_t)s->most_k * sizeof(struct sparse));
+	s->list = mem->alloc(dev, (size_t)s->most_k * sizeof(struct sparse) * (size_t)lists);
+	s->work = mem->alloc(dev, work);
+}
+
+void sparsify_release(struct sparsify *s, struct compress *c)
+{
+	const struct mem_ops *mem = c->comm->device->ops->mem;
+
+	mem->free(c->comm->device, s->residual);
+	mem->free(c->comm->device, s->own);
+	mem->free(c->comm->device, s->list);
+	mem->free(c->comm->device, s->work);
+}

@@ -1,0 +1,142 @@
+/* What all synchronisation algorithms share. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../core/config.h"
+#include "../../core/die.h"
+#include "sync.h"
+
+const struct sync_ops *sync_find(const char *name)
+{
+	for (int i = 0; sync_list[i]; i++)
+		if (!strcmp(sync_list[i]->name, name))
+			return sync_list[i];
+	return NULL;
+}
+
+int sync_init(struct sync *s, const struct config *config, const struct tensor_info *tensor, int tensors, int64_t n)
+{
+	*s = (struct sync){ .ops = sync_find(config_string(config, "sync.algorithm")), .n = n };
+	CHECK(s->ops);
+	if (s->ops->state_size)
+		s->state = xcalloc(1, s->ops->state_size);
+	schedule_init(&s->schedule, config, tensor, tensors, n);
+	if (compress_init(&s->compress, config))
+		return -1;
+	return s->ops->init(s, config);
+}
+
+/* The pieces in which the compressor sees the vector when nothing is gained by starting early. */
+static const struct range *average_ranges(const struct sync *s, int *count)
+{
+	*count = s->compress.per_bucket ? s->schedule.buckets : 1;
+	return s->compress.per_bucket ? s->schedule.bucket : &s->schedule.whole;
+}
+
+void sync_bind(struct sync *s, struct comm *comm, struct stream *compute, struct optimizer *optimizer, float *x, float *g, const int *batch)
+{
+	const struct range *ranges;
+	double total = 0;
+	int count;
+
+	s->device = comm->device;
+	s->compute = compute;
+	s->comm = comm;
+	s->optimizer = optimizer;
+	s->x = x;
+	s->g = g;
+	s->weight = xcalloc((size_t)comm->size, sizeof(double));
+	for (int r = 0; r < comm->size; r++)
+		total += batch[r];
+	for (int r = 0; r < comm->size; r++)
+		s->weight[r] = batch[r] / total;
+	comm_reserve(comm, ring_work(s->n, comm->size, DTYPE_F32));     /* for sync_mean_model() */
+	ranges = average_ranges(s, &count);
+	compress_bind(&s->compress, comm, s->weight, ranges, count, s->n);
+	s->ops->bind(s);
+}
+
+void sync_release(struct sync *s)
+{
+	if (s->comm && s->ops->release)
+		s->ops->release(s);
+	compress_release(&s->compress);
+	schedule_release(&s->schedule);
+	free(s->weight);
+	free(s->state);
+	*s = (struct sync){ 0 };
+}
+
+void sync_begin(struct sync *s, int64_t t)
+{
+	if (s->ops->begin)
+		s->ops->begin(s, t);
+}
+
+void sync_param_needed(struct sync *s, const struct range *range)
+{
+	if (s->ops->param_needed)
+		s->ops->param_needed(s, range);
+}
+
+void sync_grad_ready(struct sync *s, const struct range *range)
+{
+	if (s->ops->grad_ready)
+		s->ops->grad_ready(s, range);
+}
+
+void sync_step(struct sync *s, int64_t t) { s->ops->step(s, t); }
+
+void sync_epoch(struct sync *s, int64_t epoch) { compress_epoch(&s->compress, epoch); }
+
+void sync_state(struct sync *s, struct state_visitor *v)
+{
+	for (int i = 0; i < s->optimizer->ops->slots(s->optimizer); i++)
+		v->vector(v, s->optimizer->ops->slot_name[i], s->device, s->optimizer->state[i], s->n);
+	v->number(v, "optimizer.t", &s->optimizer->t);
+	s->ops->state(s, v);
+	compress_state(&s->compress, v);
+}
+
+void sync_optimize(struct sync *s)
+{
+	optimizer_begin(s->optimizer, s->compute, s->lr);
+	optimizer_step(s->optimizer, s->compute, 0, s->n, s->g, s->x);
+}
+
+void sync_average(struct sync *s, const float *in, float *out, struct event *done)
+{
+	const struct range *ranges;
+	int count;
+
+	ranges = average_ranges(s, &count);
+	comm_fork(s->comm, s->compute);
+	for (int i = 0; i < count; i++)
+		compress_average(&s->compress, &ranges[i], in, out);
+	comm_mark(s->comm, done);
+}
+
+double sync_average_bytes(const struct sync *s, int workers)
+{
+	const struct range *ranges;
+	double bytes = 0;
+	int count;
+
+	ranges = average_ranges(s, &count);
+	for (int i = 0; i < count; i++)
+		bytes += s->compress.ops->bytes(&s->compress, ranges[i].n, workers);
+	return bytes;
+}
+
+void sync_mean_model(struct sync *s, float *out)
+{
+	const struct stream_ops *stream = s->device->ops->stream;
+
+	s->device->ops->vec->scale(s->compute, s->n, (float)s->weight[s->comm->rank], s->x, out);
+	comm_fork(s->comm, s->compute);
+	ring_allreduce(s->comm, out, s->n, DTYPE_F32, REDUCE_SUM);
+	comm_mark(s->comm, s->comm->forked);
+	stream->wait(s->compute, s->comm->forked);
+}
+
+float *sync_vector(struct sync *s) { return s->device->ops->mem->alloc(s->device, (size_t)s->n * sizeof(float)); }
