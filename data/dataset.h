@@ -39,8 +39,13 @@ struct dataset_def {
 
 extern const struct dataset_def *const dataset_list[];          /* NULL-terminated */
 
-/* data.name: one of the list, or "auto": the first of fashion-mnist, synthetic whose files are present; note() says which. */
+/* Opens data.name. "auto" is in the list, too: fashion-mnist if its files are present, else synthetic; note() says which, and
+ * `def` is then the one taken. */
 int dataset_open(struct dataset *, const struct config *);
 void dataset_close(struct dataset *);
+
+/* For open(): one block for all images and labels of a data set whose h, w and c are set. Its parts follow each other: training
+ * images, test images, training labels, test labels. Both splits are set up to point into it. -1: no memory, recorded. */
+int dataset_allocate(struct dataset *, int64_t train, int64_t test);
 
 #endif

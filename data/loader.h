@@ -34,6 +34,7 @@ struct batch {
 	int64_t epoch, step;            /* of this batch; step inside the epoch */
 };
 
+/* NULL: a mistake was recorded (fewer training images than one step of all workers takes). */
 struct loader *loader_open(const struct dataset *, const struct split *, const struct loader_config *);
 void loader_close(struct loader *);
 int64_t loader_steps(const struct loader *);                    /* per epoch (train), or for the whole shard */
@@ -41,7 +42,7 @@ int64_t loader_steps(const struct loader *);                    /* per epoch (tr
 void loader_start(struct loader *, int64_t epoch, int64_t step);
 /* The next batch, valid until the following call; false at the end. Blocks until it is made. */
 bool loader_next(struct loader *, struct batch *);
-double loader_waited(const struct loader *);                    /* seconds that loader_next has blocked */
+double loader_waited(const struct loader *);                    /* seconds spent in loader_next: blocked, or making the batch */
 
 /* The pieces, for tests: order[count] of an epoch; the shard [*from, *to) of a worker in it. */
 void loader_order(uint64_t seed, int64_t epoch, int64_t count, uint32_t *order);
