@@ -55,7 +55,7 @@ struct stream_ops {
 	void (*call)(struct stream *, host_fn *, const void *args, size_t bytes);       /* args: copied, at most 128 bytes */
 	double (*busy)(const struct stream *);                  /* seconds this stream has spent in operations other than waiting for events */
 	bool (*active)(const struct stream *);                  /* is such an operation under way? (for the overlap report) */
-	double (*waited)(const struct stream *);                /* seconds a compute stream has stood still in wait() */
+	double (*waited)(const struct stream *);                /* seconds a compute stream stood still in wait() or lent its thread to communication */
 	void (*progress)(struct device *);                      /* (optional) lets the queues advance; cheap; called between layers */
 };
 
