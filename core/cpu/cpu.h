@@ -27,6 +27,7 @@ struct cpu_device {
 	struct cpu_queue *queue;        /* the communication streams' driver, cpu_stream.c */
 	void *scratch;                  /* one scratchpad, shared by all plans that run on the compute stream, kept at the largest size */
 	size_t scratch_bytes;
+	char *describe;                 /* the line of describe(), once asked for */
 };
 
 static inline struct cpu_device *cpu(struct device *dev) { return (struct cpu_device *)dev; }

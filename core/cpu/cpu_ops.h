@@ -1,0 +1,39 @@
+/*
+ * What the files of the CPU device share beside cpu.h.
+ *
+ * Operations on vectors and sparse vectors may be queued on either kind of stream and go through cpu_run(). Those of nn_ops
+ * belong to the compute stream alone, which runs inline: they are plain functions that use the device's team at once.
+ */
+#ifndef COCOD_CPU_OPS_H
+#define COCOD_CPU_OPS_H
+
+#include "cpu.h"
+
+extern const struct device_ops device_cpu, device_reference;
+
+/* Scratch that batch norm and the loss need, whatever the network; reserved when the device opens. */
+size_t cpu_scratch_bytes(int threads);
+
+/* The entries of cpu_nn_ops that have a file of their own. */
+void cpu_bn_train(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
+                  const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, float *y);
+void cpu_bn_infer(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
+                  const float *beta, const float *running_mean, const float *running_var, float *y);
+void cpu_bn_bwd(struct stream *, const struct bn_desc *, const float *x, const float *y, const float *gamma, const float *mean,
+                const float *invstd, float *dy, float *dx, bool add_dx, float *dresidual, bool add_dresidual, float *dgamma,
+                float *dbeta);
+void cpu_pool_fwd(struct stream *, const struct pool_desc *, const float *x, float *y, uint8_t *index);
+void cpu_pool_bwd(struct stream *, const struct pool_desc *, const float *dy, const uint8_t *index, float *dx, bool accumulate);
+void cpu_shortcut_fwd(struct stream *, int n, int h, int w, int c, int out, const float *x, float *y);
+void cpu_shortcut_bwd(struct stream *, int n, int h, int w, int c, int out, const float *dy, float *dx, bool accumulate);
+
+/* The same of reference_nn_ops. */
+void reference_bn_train(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
+                        const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, float *y);
+void reference_bn_infer(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
+                        const float *beta, const float *running_mean, const float *running_var, float *y);
+void reference_bn_bwd(struct stream *, const struct bn_desc *, const float *x, const float *y, const float *gamma,
+                      const float *mean, const float *invstd, float *dy, float *dx, bool add_dx, float *dresidual,
+                      bool add_dresidual, float *dgamma, float *dbeta);
+
+#endif
