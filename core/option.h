@@ -10,7 +10,8 @@ enum option_type {
 	OPTION_INT = 2,
 	OPTION_FLOAT = 4,       /* an int is taken as well */
 	OPTION_STRING = 8,
-	OPTION_LIST = 16,       /* a list of numbers, e.g. [0.25, 0.01]; with OPTION_STRING also a list of strings ("topk", "fp16") */
+	OPTION_LIST = 16,       /* a list of numbers, e.g. [0.25, 0.01] (with OPTION_INT alone: of integers); with OPTION_STRING a list
+	                         * of strings ("topk", "fp16") */
 };
 
 struct option {
