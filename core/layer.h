@@ -18,13 +18,14 @@ static inline float *node_param_g(struct net *net, const struct node *node, int 
 static inline float *node_buffer(struct net *net, const struct node *node, int i) { return net->buffer + net->buffer_tensor[node->buffer[i]].offset; }
 
 /* Layers that the fusion pass of net_finish knows. */
-extern const struct layer_ops layer_input, layer_conv, layer_bn, layer_relu, layer_add;
-/* batch norm takes over an add (its other input) and / or a ReLU behind it */
-void bn_fuse_residual(struct net *, struct node *bn, int residual);
+extern const struct layer_ops layer_input, layer_conv, layer_linear, layer_bn, layer_relu, layer_add;
+/* Batch norm takes over an add (its other input, an earlier node) and / or a ReLU behind it. False: this one cannot. */
+bool bn_fuse_residual(struct net *, struct node *bn, int residual);
 void bn_fuse_relu(struct node *bn);
 void add_fuse_relu(struct node *add);
 
-/* The network's cost: see net_loss. */
-void net_softmax_loss(struct net *, float scale);
+/* The passes of net_finish: net_fuse.c, net_arena.c. */
+void net_fuse(struct net *);
+void net_layout(struct net *);
 
 #endif

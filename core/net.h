@@ -42,13 +42,25 @@ struct layer_ops {
 	void (*forward)(struct net *, struct node *, bool train);
 	/* Reads node->out.grad, writes or (node->add_grad[i]) adds to the inputs' grads where not NULL, and the parameters' grads. */
 	void (*backward)(struct net *, struct node *);
+	/* (optional) The parameters' grads alone, called before backward, where they can be had first: they are sent earlier. */
+	void (*backward_params)(struct net *, struct node *);
 	void (*release)(struct net *, struct node *);                   /* (optional) frees what bind and the constructor made, not the node */
 	double (*flops)(const struct net *, const struct node *);       /* (optional) forward FLOPs of the batch, a multiply-add is 2 */
 	const char *(*detail)(const struct node *);                     /* (optional) chosen kernel, for the layer table */
-	int64_t (*private_bytes)(const struct net *, const struct node *);      /* (optional) device memory that bind takes */
+	int64_t (*private_bytes)(const struct net *, const struct node *);      /* (optional) size of node->own */
 };
 
 enum { NODE_INPUTS = 2, NODE_PARAMS = 4 };
+
+/* What the memory plan must know of a node; or-ed into node->traits by the layer. */
+enum node_trait {
+	BACKWARD_READS_INPUT = 1,       /* input 0's data must live until the node's backward */
+	BACKWARD_READS_OUTPUT = 2,
+	FORWARD_IN_PLACE = 4,           /* the output may be written over input 0 */
+	GRAD_IN_PLACE_0 = 8,            /* backward may leave the gradient of input 0 (or 1) in out.grad, but only one of them */
+	GRAD_IN_PLACE_1 = 16,
+	PINNED = 32,                    /* the output lives all the time (input and logits) */
+};
 
 struct node {
 	const struct layer_ops *ops;
@@ -58,20 +70,24 @@ struct node {
 	int param[NODE_PARAMS], params;         /* indices into net->tensor (parameters), in PyTorch's order */
 	int buffer[2], buffers;                 /* indices into net->buffer_tensor */
 	struct range range;                     /* of the node's parameters in the arena; n == 0 if none */
+	unsigned traits;
+	bool learns;                            /* the output depends on parameters, so there is a gradient to compute */
 	bool add_grad[NODE_INPUTS];             /* add to the input's grad instead of writing it */
-	bool share_grad[NODE_INPUTS];           /* the input's grad IS out.grad (add, fused residual); nothing to copy */
-	bool fused;                             /* part of an earlier node now: forward and backward skip it, out is that node's */
+	bool share_grad[NODE_INPUTS];           /* the input's grad IS out.grad (add, fused residual, in place); nothing to copy */
+	bool fused;                             /* part of an earlier node now: forward and backward skip it, nobody reads it */
+	void *own;                              /* ops->private_bytes of device memory, zeroed, from net_bind on */
 	/* where time goes: [0] forward, [1] backward; [.][1] while the communication stream was active at both ends */
 	double seconds[2][2];
 	int64_t calls[2][2];
 };
 
-/* Called in the step path; all optional. */
+/* Called in the step path; all optional. Parameters must not change from net_forward until net_backward has returned, but for
+ * what param_needed brings in: backward reads them after grad_ready told that their gradients are final. */
 struct net_hooks {
 	void *context;
 	void (*param_needed)(void *context, const struct range *);      /* forward is about to read these parameters */
 	void (*grad_ready)(void *context, const struct range *);        /* the kernels that finish these gradients are queued */
-	struct stream *watch;                   /* the communication stream, for the split of node->seconds */
+	struct stream *watch;                   /* the communication stream, for the split of node->seconds; may be NULL */
 };
 
 struct net {
@@ -82,6 +98,9 @@ struct net {
 	int nodes;
 	int output;                             /* the node whose output is the logits; the last one */
 	bool broken;                            /* a mistake was recorded while building */
+	bool no_fuse;                           /* net_finish leaves the layers apart (for tests) */
+	double linear_std;                      /* initial values of linear layers: normal with this deviation and zero bias, as
+	                                         * torchvision's VGG; 0: PyTorch's default, uniform in ±1/sqrt(inputs) */
 
 	struct tensor_info *tensor;             /* parameters, arena order (after net_finish) */
 	int tensors;
@@ -96,7 +115,7 @@ struct net {
 	struct stream *stream;                  /* the compute stream */
 	float *x, *g;                           /* arenas of n: parameters, gradients */
 	float *buffer;                          /* arena of buffer_n */
-	float *activation;                      /* outputs and gradients of all nodes */
+	float *activation;                      /* outputs and gradients of all nodes, and their private buffers */
 	int32_t *label;                         /* device memory, batch labels */
 	struct loss_stats *stats;               /* device memory */
 	int64_t *step;                          /* device memory: counter for dropout */
@@ -127,7 +146,8 @@ struct shape net_shape(const struct net *, int node);
 /* Ends the building: the last node must be n × 1 × 1 × classes. Returns -1 if a mistake was recorded. */
 int net_finish(struct net *);
 double net_flops(const struct net *);                           /* forward, one batch */
-/* Bytes that net_bind takes on a device: parameters, gradients, activations (with gradients if train), private buffers. */
+/* Bytes that net_bind takes on a device: parameters, gradients, activations (with gradients if train), private buffers. What
+ * the device's convolution plans take for themselves comes on top. */
 int64_t net_memory(const struct net *, bool train);
 void net_print(const struct net *, FILE *);                     /* the layer table: shape, parameters, FLOPs, kernel if bound */
 

@@ -1,0 +1,121 @@
+/*
+ * The step path: walk the nodes forward and backward, tell the hooks what is needed and what is final, let the communication
+ * queues advance between layers, and keep the time that each layer took. Nothing here allocates or waits.
+ */
+#include "clock.h"
+#include "die.h"
+#include "layer.h"
+
+static void copy_in(struct net *net, void *dst, const void *src, size_t bytes)
+{
+	net->device->ops->mem->copy(net->stream, dst, src, bytes, COPY_TO_DEVICE);
+}
+
+void net_load(struct net *net, const float *image, const int32_t *label)
+{
+	struct tensor *in = &net->node[0]->out;
+
+	copy_in(net, in->data, image, (size_t)shape_count(in->shape) * sizeof(*image));
+	copy_in(net, net->label, label, (size_t)in->shape.n * sizeof(*label));
+}
+
+void net_set_step(struct net *net, int64_t step)
+{
+	net->device->ops->mem->set(net->stream, net->step, &step, sizeof(step));
+}
+
+/* A layer's time counts as overlapped if the communication stream was at work when it began and when it ended. */
+struct stopwatch {
+	double start;
+	bool active;
+};
+
+static bool comm_active(const struct net *net)
+{
+	return net->hooks.watch && net->device->ops->stream->active(net->hooks.watch);
+}
+
+static struct stopwatch watch_start(const struct net *net)
+{
+	return (struct stopwatch){ clock_now(), comm_active(net) };
+}
+
+static void watch_stop(const struct net *net, struct node *node, bool backward, struct stopwatch w)
+{
+	int overlapped = w.active && comm_active(net);
+
+	node->seconds[backward][overlapped] += clock_now() - w.start;
+	node->calls[backward][overlapped]++;
+}
+
+static void let_progress(struct net *net)
+{
+	if (net->device->ops->stream->progress)
+		net->device->ops->stream->progress(net->device);
+}
+
+void net_forward(struct net *net, bool train)
+{
+	for (int i = 0; i < net->nodes; i++) {
+		struct node *node = net->node[i];
+		struct stopwatch w;
+
+		if (node->fused)
+			continue;
+		if (node->range.n && net->hooks.param_needed)
+			net->hooks.param_needed(net->hooks.context, &node->range);
+		w = watch_start(net);
+		node->ops->forward(net, node, train);
+		watch_stop(net, node, false, w);
+		let_progress(net);
+	}
+}
+
+static void grads_final(struct net *net, struct node *node)
+{
+	if (node->range.n && net->hooks.grad_ready)
+		net->hooks.grad_ready(net->hooks.context, &node->range);
+}
+
+void net_backward(struct net *net)
+{
+	CHECK(net->train);
+	for (int i = net->nodes - 1; i >= 0; i--) {
+		struct node *node = net->node[i];
+		struct stopwatch w;
+
+		if (node->fused || !node->learns)
+			continue;
+		w = watch_start(net);
+		if (node->ops->backward_params) {
+			node->ops->backward_params(net, node);
+			grads_final(net, node);
+			node->ops->backward(net, node);
+		} else {
+			node->ops->backward(net, node);
+			grads_final(net, node);
+		}
+		watch_stop(net, node, true, w);
+		let_progress(net);
+	}
+}
+
+void net_loss(struct net *net, float scale)
+{
+	struct tensor *logits = &net->node[net->output]->out;
+
+	CHECK(scale == 0 || net->train);
+	net->device->ops->nn->softmax_xent(net->stream, logits->shape.n, net->classes, logits->data, net->label, scale,
+	                                   scale != 0 ? logits->grad : NULL, net->stats);
+}
+
+struct loss_stats net_take_stats(struct net *net)
+{
+	const struct device_ops *ops = net->device->ops;
+	struct loss_stats stats;
+
+	ops->mem->copy(net->stream, &stats, net->stats, sizeof(stats), COPY_TO_HOST);
+	ops->mem->zero(net->stream, net->stats, sizeof(stats));
+	ops->stream->sync(net->stream);
+	return stats;
+}
