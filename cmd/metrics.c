@@ -1,0 +1,166 @@
+/* Rows of metrics.csv and the progress line: see metrics.h. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../core/clock.h"
+#include "../core/die.h"
+#include "metrics.h"
+
+/* What a rank reports of the steps since the row before. Doubles only, so that it travels as it is. */
+struct row {
+	double step, epoch, lr, steps, wall_s;
+	double loss, correct, count;
+	double seconds, compute, comm, exposed, bytes;
+};
+
+struct metrics {
+	int64_t every, last_step;
+	struct spent last;              /* at the last row's end */
+	struct row mine, *all;          /* on their way, or of the last row */
+	struct event *arrived;
+	bool under_way, terminal, live;
+	double printed, first_printed;
+	double rate;                    /* images per second of the last row */
+};
+
+struct metrics *metrics_open(struct run *run)
+{
+	struct metrics *m = xcalloc(1, sizeof(*m));
+
+	m->every = config_int(run->config, "output.log_every");
+	m->all = xcalloc((size_t)run->world.size, sizeof(*m->all));
+	m->arrived = run->device->ops->stream->event_open(run->device);
+	m->terminal = isatty(STDOUT_FILENO);
+	m->first_printed = m->printed = clock_now();
+	return m;
+}
+
+void metrics_close(struct run *run)
+{
+	struct metrics *m = run->metrics;
+
+	if (!m)
+		return;
+	run->device->ops->stream->event_close(m->arrived);
+	free(m->all);
+	free(m);
+	run->metrics = NULL;
+}
+
+static void format_time(double seconds, char *out, size_t size)
+{
+	int s = (int)(seconds + 0.5);
+
+	if (s >= 3600)
+		snprintf(out, size, "%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
+	else
+		snprintf(out, size, "%d:%02d", s / 60, s % 60);
+}
+
+static void print_progress(struct run *run, const struct row *sum)
+{
+	struct metrics *m = run->metrics;
+	double now = clock_now(), left = (double)run->steps - sum->step;
+	char eta[32];
+
+	/* In a file a line every ten seconds is plenty; a terminal is refreshed with every row. */
+	if (!m->terminal && now - m->printed < 10 && left > 0)
+		return;
+	m->printed = now;
+	format_time(sum->step > 0 ? run->spent.wall / sum->step * left : 0, eta, sizeof(eta));
+	printf("%sepoch %6.2f/%g  step %lld/%lld  loss %.4f  accuracy %5.2f %%  lr %.4g  %.0f img/s  ETA %s%s", m->terminal ? "\r\033[K" : "",
+	       sum->epoch, run->epochs, (long long)sum->step, (long long)run->steps, sum->loss / sum->count, 100 * sum->correct / sum->count,
+	       sum->lr, m->rate, eta, m->terminal ? "" : "\n");
+	fflush(stdout);
+	m->live = m->terminal;
+}
+
+void metrics_progress_end(struct run *run)
+{
+	if (run->metrics->live)
+		printf("\n");
+	run->metrics->live = false;
+}
+
+/* The row of all ranks: sums of samples and bytes, means of times. */
+static void write_row(struct run *run)
+{
+	struct metrics *m = run->metrics;
+	struct row sum = m->all[0];
+	double steps = sum.steps * run->world.size;
+
+	for (int r = 1; r < run->world.size; r++) {
+		const struct row *a = &m->all[r];
+
+		sum.loss += a->loss;
+		sum.correct += a->correct;
+		sum.count += a->count;
+		sum.compute += a->compute;
+		sum.comm += a->comm;
+		sum.exposed += a->exposed;
+		sum.bytes += a->bytes;
+	}
+	m->rate = sum.seconds > 0 ? sum.count / sum.seconds : 0;
+	run->train_loss = sum.loss / sum.count;
+	fprintf(run->dir.metrics, "%.0f,%.6g,%.6g,%.6g,%.6g,%.1f,%.3f,%.3f,%.3f,%.0f,%.3f,\n", sum.step, sum.epoch, sum.loss / sum.count,
+	        sum.correct / sum.count, sum.lr, m->rate, 1e3 * sum.compute / steps, 1e3 * sum.comm / steps, 1e3 * sum.exposed / steps,
+	        sum.bytes / run->world.size, sum.wall_s);
+	rundir_flush(run->dir.metrics, "metrics.csv");
+	print_progress(run, &sum);
+}
+
+static void finish_row(struct run *run)
+{
+	run->metrics->under_way = false;
+	if (run->world.rank == 0)
+		write_row(run);
+}
+
+void metrics_flush(struct run *run)
+{
+	if (!run->metrics->under_way)
+		return;
+	run->device->ops->stream->sync(run->control->stream);
+	finish_row(run);
+}
+
+void metrics_step(struct run *run, bool force)
+{
+	struct metrics *m = run->metrics;
+	int64_t steps = run->step - m->last_step;
+	struct loss_stats sums;
+
+	if (m->under_way && run->device->ops->stream->done(m->arrived))
+		finish_row(run);
+	if (steps == 0 || (steps < m->every && !force))
+		return;
+	metrics_flush(run);
+	sums = net_take_stats(&run->net);
+	if (!isfinite(sums.loss)) {
+		metrics_progress_end(run);
+		die(STATUS_NAN, "the loss became %g between steps %lld and %lld. Lower optimizer.lr, or add optimizer.warmup_epochs",
+		    sums.loss, (long long)m->last_step, (long long)run->step);
+	}
+	m->mine = (struct row){
+		.step = (double)run->step,
+		.epoch = (double)run->step / (double)run->steps_per_epoch,
+		.lr = run->sync.lr,
+		.steps = (double)steps,
+		.wall_s = clock_now() - run->started,
+		.loss = sums.loss,
+		.correct = (double)sums.correct,
+		.count = (double)sums.count,
+		.seconds = run->spent.wall - m->last.wall,
+		.comm = run->spent.comm - m->last.comm,
+		.exposed = run->spent.exposed - m->last.exposed,
+		.bytes = run->spent.bytes - m->last.bytes,
+	};
+	m->mine.compute = m->mine.seconds - m->mine.exposed - (run->spent.data - m->last.data);
+	m->last = run->spent;
+	m->last_step = run->step;
+	comm_gather(run->control, &m->mine, m->all, sizeof(m->mine));
+	comm_mark(run->control, m->arrived);
+	m->under_way = true;
+}

@@ -1,0 +1,216 @@
+/*
+ * What the user is told: before (what will run, on what), and after (where the time went; the truth about overlap, also in
+ * summary.json).
+ *
+ * Per rank and step:  wall = computing + exposed + data.  `exposed` is what computing stood still for communication or lent its
+ * thread to it; `communicating` is how long the communication stream was busy; hidden = 1 - exposed / communicating.
+ * Dilation is the price of hiding: how much longer the same layers took while communication was active.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "../core/clock.h"
+#include "../core/die.h"
+#include "json.h"
+#include "run.h"
+
+/* ---- before ---- */
+
+struct place {
+	char host[64], device[160];
+	int local_rank, threads, cores;
+};
+
+static void print_world(struct run *run)
+{
+	struct place mine = { .local_rank = run->world.local_rank, .threads = run->threads, .cores = run->world.cores };
+	struct place *all = xcalloc((size_t)run->world.size, sizeof(*all));
+
+	snprintf(mine.host, sizeof(mine.host), "%s", run->world.host);
+	snprintf(mine.device, sizeof(mine.device), "%s", run->device->ops->describe(run->device));
+	comm_host_gather(run->control, &mine, all, sizeof(mine));
+	note("world      %d worker%s on %d host%s, transport %s, communication driven by %s", run->world.size, run->world.size == 1 ? "" : "s",
+	     run->world.nodes, run->world.nodes == 1 ? "" : "s", run->world.transport->name,
+	     run->device->config.progress == PROGRESS_THREAD ? "a thread of its own" : "the computing thread (hook)");
+	for (int r = 0; r < run->world.size; r++)
+		note("  rank %-3d %s, local rank %d, batch %d, %d of %d cores, %s", r, all[r].host, all[r].local_rank, run->batch[r],
+		     all[r].threads, all[r].cores, all[r].device);
+	free(all);
+}
+
+void report_start(struct run *run)
+{
+	const struct config *c = run->config;
+	const char *unused = config_unused(c);
+
+	note("cocod-train %s", COCOD_VERSION);
+	note("data       %s, %lld training and %lld test images of %d x %d x %d, %d classes", run->data.def->name,
+	     (long long)run->data.train.count, (long long)run->data.test.count, run->data.h, run->data.w, run->data.c, run->data.classes);
+	if (run->world.rank == 0)
+		net_print(&run->net, stdout);
+	note("algorithm  %s (%s)", run->sync.ops->name, run->sync.ops->paper);
+	note("compress   %s (%s)", run->sync.compress.ops->name, run->sync.compress.ops->paper);
+	note("optimizer  %s, lr %g %s; effective batch %d", run->optimizer.ops->name, run->lr.base,
+	     config_string(c, "optimizer.schedule"), run->batch_total);
+	print_world(run);
+	if (*unused)
+		note("unused     %s: not keys of what is selected", unused);
+	if (run->world.size == 1)
+		note("one worker: nothing will be exchanged; mpirun -np N starts N");
+	note("run        %lld steps (%g epochs of %lld), results in %s", (long long)run->steps, run->epochs, (long long)run->steps_per_epoch,
+	     run->dir.path[0] ? run->dir.path : "no directory");
+	fflush(stdout);
+}
+
+/* ---- after ---- */
+
+struct account {
+	double wall, computing, comm, exposed, data, bytes;     /* a step */
+	double dilation, memory_mb;
+};
+
+/* Time of the layers while communication was active, over what the same calls took while it was not; NaN if never both. */
+static double dilation(const struct net *net)
+{
+	double active = 0, quiet = 0;
+
+	for (int i = 0; i < net->nodes; i++)
+		for (int phase = 0; phase < 2; phase++) {
+			const struct node *n = net->node[i];
+
+			if (n->calls[phase][0] == 0 || n->calls[phase][1] == 0)
+				continue;
+			active += n->seconds[phase][1];
+			quiet += n->seconds[phase][0] / (double)n->calls[phase][0] * (double)n->calls[phase][1];
+		}
+	return quiet > 0 ? active / quiet : NAN;
+}
+
+static struct account own_account(const struct run *run)
+{
+	double steps = run->step > 0 ? (double)run->step : 1;
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (struct account){
+		.wall = run->spent.wall / steps,
+		.computing = (run->spent.wall - run->spent.exposed - run->spent.data) / steps,
+		.comm = run->spent.comm / steps,
+		.exposed = run->spent.exposed / steps,
+		.data = run->spent.data / steps,
+		.bytes = run->spent.bytes / steps,
+		.dilation = dilation(&run->net),
+		.memory_mb = (double)usage.ru_maxrss / 1024,
+	};
+}
+
+static double hidden(const struct account *a)
+{
+	double h = a->comm > 0 ? 1 - a->exposed / a->comm : NAN;
+
+	return h < 0 ? 0 : h;
+}
+
+static void print_account(const char *who, const struct account *a)
+{
+	char share[16] = "-", slower[16] = "-";
+
+	if (a->comm > 0)
+		snprintf(share, sizeof(share), "%.0f %%", 100 * hidden(a));
+	if (isfinite(a->dilation))
+		snprintf(slower, sizeof(slower), "x %.2f", a->dilation);
+	note("  %-10s %9.2f %9.2f %9.2f %9.2f %9.2f %8s %8s", who, 1e3 * a->wall, 1e3 * a->computing, 1e3 * a->data, 1e3 * a->comm,
+	     1e3 * a->exposed, share, slower);
+}
+
+static void print_accounts(const struct run *run, const struct account *all)
+{
+	int worst = 0;
+
+	note("where a step's time went, ms (%lld steps; evaluation, %.1f s, not counted)", (long long)run->step, run->eval_seconds);
+	note("  %-10s %9s %9s %9s %9s %9s %8s %8s", "", "step", "computing", "data", "comm", "exposed", "hidden", "dilation");
+	for (int r = 0; r < run->world.size; r++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "rank %d", r);
+		if (run->world.size <= 8)
+			print_account(name, &all[r]);
+		worst = all[r].computing > all[worst].computing ? r : worst;
+	}
+	if (run->world.size > 8)
+		print_account("slowest", &all[worst]);
+	if (run->world.size > 1)
+		note("  slowest to compute: rank %d; %.3f MB sent by a rank and step", worst, all[0].bytes / 1e6);
+}
+
+static void write_summary(struct run *run, const struct account *mean, double memory_mb, const char *sha)
+{
+	FILE *f = rundir_file(&run->dir, "summary.json");
+	struct json j;
+	double images = (double)run->batch_total * (double)run->step;
+
+	json_begin(&j, f);
+	json_string(&j, "algorithm", run->sync.ops->name);
+	json_string(&j, "compress", run->sync.compress.ops->name);
+	json_string(&j, "model", run->net.name);
+	json_string(&j, "dataset", run->data.def->name);
+	json_string(&j, "device", run->device->ops->name);
+	json_integer(&j, "world_size", run->world.size);
+	json_integer(&j, "batch_total", run->batch_total);
+	json_integer(&j, "steps", run->step);
+	json_number(&j, "epochs", (double)run->step / (double)run->steps_per_epoch);
+	json_integer(&j, "parameters", run->net.param_count);
+	json_number(&j, "final_train_loss", run->train_loss);
+	json_number(&j, "final_test_loss", run->test_loss);
+	json_number(&j, "final_test_accuracy", run->test_accuracy);
+	json_number(&j, "best_test_accuracy", run->best_accuracy);
+	json_number(&j, "images_per_s", run->spent.wall > 0 ? images / run->spent.wall : NAN);
+	json_number(&j, "bytes_sent_per_step", mean->bytes);
+	json_number(&j, "compute_ms", 1e3 * mean->computing);
+	json_number(&j, "comm_ms", 1e3 * mean->comm);
+	json_number(&j, "exposed_ms", 1e3 * mean->exposed);
+	json_number(&j, "data_ms", 1e3 * mean->data);
+	json_number(&j, "hidden_fraction", hidden(mean));
+	json_number(&j, "compute_dilation", mean->dilation);
+	json_number(&j, "wall_s", clock_now() - run->started);
+	json_number(&j, "virtual_s", NAN);
+	json_number(&j, "peak_memory_mb", memory_mb);
+	json_string(&j, "params_sha256", sha);
+	json_string(&j, "version", COCOD_VERSION);
+	json_end(&j);
+	rundir_flush(f, "summary.json");
+	fclose(f);
+}
+
+void report_end(struct run *run)
+{
+	struct account mine = own_account(run), mean = { 0 }, *all = xcalloc((size_t)run->world.size, sizeof(mine));
+	double memory_mb = 0, n = run->world.size;
+	char sha[65];
+
+	run_fingerprint(run, sha);
+	comm_host_gather(run->control, &mine, all, sizeof(mine));
+	for (int r = 0; r < run->world.size; r++) {
+		mean.wall += all[r].wall / n;
+		mean.computing += all[r].computing / n;
+		mean.comm += all[r].comm / n;
+		mean.exposed += all[r].exposed / n;
+		mean.data += all[r].data / n;
+		mean.bytes += all[r].bytes / n;
+		mean.dilation += all[r].dilation / n;
+		memory_mb = all[r].memory_mb > memory_mb ? all[r].memory_mb : memory_mb;
+	}
+	if (run->world.rank == 0) {
+		print_accounts(run, all);
+		write_summary(run, &mean, memory_mb, sha);
+		note("%.0f images/s, peak memory %.0f MB a rank, test accuracy %.2f %%, parameters %.12s…", run->batch_total / mean.wall, memory_mb,
+		     100 * run->test_accuracy, sha);
+		note("results in %s", run->dir.path);
+	}
+	fprintf(run->dir.log, "step %.3f ms, computing %.3f, data %.3f, comm %.3f, exposed %.3f, peak memory %.0f MB\n", 1e3 * mine.wall,
+	        1e3 * mine.computing, 1e3 * mine.data, 1e3 * mine.comm, 1e3 * mine.exposed, mine.memory_mb);
+	rundir_flush(run->dir.log, "rank log");
+	free(all);
+}

@@ -1,0 +1,80 @@
+/*
+ * One training run: everything that was opened for it, in the order in which it was opened. setup.c fills it in and takes it
+ * apart, train.c drives it, report.c and metrics.c tell of it.
+ */
+#ifndef COCOD_RUN_H
+#define COCOD_RUN_H
+
+#include "../comm/comm.h"
+#include "../comm/sync/sync.h"
+#include "../core/config.h"
+#include "../core/lr.h"
+#include "../core/net.h"
+#include "../core/optimizer.h"
+#include "../data/loader.h"
+#include "../models/model.h"
+#include "rundir.h"
+
+struct metrics;
+
+/* Where time went, summed since the start of training; evaluation is not in it. Seconds. */
+struct spent {
+	double wall;            /* of all steps */
+	double data;            /* waiting for the loader */
+	double exposed;         /* computing stood still for communication, or lent its thread to it */
+	double comm;            /* the communication stream was busy */
+	double bytes;           /* sent by this rank */
+};
+
+struct run {
+	const struct config *config;
+	double started;                 /* clock_now() when the program began */
+	struct world world;
+	struct device *device;
+	struct comm *control;           /* host-side agreement and metrics: a communicator and a queue of its own */
+	struct comm *comm;              /* the model's traffic */
+	struct stream *compute;
+
+	struct dataset data;
+	struct net net;
+	struct optimizer optimizer;
+	struct lr_schedule lr;
+	struct sync sync;
+	struct loader *train, *test;
+	float *mean_x, *mean_buffer;    /* the averaged model, for evaluation; device memory */
+
+	int *batch;                     /* M_i of every rank */
+	int batch_total;
+	double epochs;                  /* planned */
+	int64_t steps_per_epoch, steps; /* steps: of the whole run */
+	int threads;
+
+	struct rundir dir;
+	struct metrics *metrics;
+
+	int64_t step;                   /* done so far */
+	struct spent spent;
+	double eval_seconds;
+	double train_loss;              /* of the last complete row, all ranks */
+	double test_loss, test_accuracy, best_accuracy;
+	int64_t evaluated_at;           /* step of the last evaluation; -1: none */
+};
+
+/* Phases of opening. Each returns 0 or an exit status; mistakes are recorded with error(). All ranks return the same. */
+int run_open_world(struct run *, const struct config *);        /* transport, device, control communicator */
+int run_open_model(struct run *);                               /* data set, network, optimizer, algorithm: sizes only */
+void run_bind(struct run *);                                    /* memory, plans, communicator, loaders */
+void run_close(struct run *);
+/* If any rank has failed: the lowest one prints what it recorded; returns the highest status of all ranks. */
+int run_agree(struct run *, int status);
+
+int run_train(struct run *);                                    /* exit status */
+void run_evaluate(struct run *);                                /* averaged model on the test set: sets test_loss, test_accuracy */
+void run_fingerprint(struct run *, char hex[65]);               /* of the averaged model, PyTorch's order and layout */
+
+/* report.c */
+void report_start(struct run *);                                /* config, layers, world */
+void report_end(struct run *);                                  /* the truth about overlap; writes summary.json */
+void report_dry_run(struct run *);                              /* memory, bytes, predicted step times */
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * The run directory: config.cfg as resolved, metrics.csv, eval.csv, summary.json, rank-NNN.log. Rank 0 makes it and writes all but
+ * the logs. A used directory is refused, so that no result is ever overwritten by accident.
+ */
+#ifndef COCOD_RUNDIR_H
+#define COCOD_RUNDIR_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+struct config;
+
+struct rundir {
+	char path[1024];
+	FILE *metrics, *eval;           /* rank 0 */
+	FILE *log;                      /* every rank */
+};
+
+/* output.dir with %n (output.name) and %t (start time) filled in. */
+void rundir_path(struct rundir *, const struct config *, const char *time_stamp);
+/* Rank 0: makes the directory and opens its files. Returns 0 or an exit status, with error() recorded. */
+int rundir_create(struct rundir *, const struct config *);
+/* Every rank, after rank 0 has made it. */
+int rundir_open_log(struct rundir *, int rank);
+FILE *rundir_file(const struct rundir *, const char *name);     /* for writing; dies if that cannot be */
+void rundir_close(struct rundir *);
+/* Flushes a line and dies with the disk's own words if it could not be written. */
+void rundir_flush(FILE *, const char *what);
+
+#endif

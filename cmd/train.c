@@ -1,0 +1,66 @@
+/*
+ * The training loop. It hands over to the sync algorithm before forward, during backward and after it, and never asks for a name.
+ */
+#include "../core/clock.h"
+#include "../core/die.h"
+#include "metrics.h"
+
+static void hook_param_needed(void *context, const struct range *range) { sync_param_needed(context, range); }
+static void hook_grad_ready(void *context, const struct range *range) { sync_grad_ready(context, range); }
+
+/* One step, and where its time went. Evaluation happens between steps and is not counted. */
+static void train_step(struct run *run, int64_t t)
+{
+	const struct stream_ops *stream = run->device->ops->stream;
+	double start = clock_now(), waited = loader_waited(run->train), exposed = stream->waited(run->compute);
+	double busy = stream->busy(run->comm->stream), bytes = (double)run->comm->bytes_sent;
+	struct batch batch;
+
+	CHECK(loader_next(run->train, &batch));
+	die_step(t);
+	run->sync.lr = lr_at(&run->lr, (double)t / (double)run->steps_per_epoch);
+	if (t % run->steps_per_epoch == 0)
+		sync_epoch(&run->sync, t / run->steps_per_epoch);
+	net_set_step(&run->net, t);
+	net_load(&run->net, batch.image, batch.label);
+	sync_begin(&run->sync, t);
+	net_forward(&run->net, true);
+	net_loss(&run->net, 1.0f / (float)run->batch[run->world.rank]);
+	net_backward(&run->net);
+	sync_step(&run->sync, t);
+
+	run->spent.data += loader_waited(run->train) - waited;
+	run->spent.wall += clock_now() - start;
+	run->spent.exposed += stream->waited(run->compute) - exposed;
+	run->spent.comm += stream->busy(run->comm->stream) - busy;
+	run->spent.bytes += (double)run->comm->bytes_sent - bytes;
+}
+
+static bool evaluation_due(const struct run *run)
+{
+	int64_t every = (int64_t)(config_float(run->config, "train.eval_every") * (double)run->steps_per_epoch + 0.5);
+
+	return run->step == run->steps || (every > 0 && run->step % every == 0);
+}
+
+int run_train(struct run *run)
+{
+	run->net.hooks = (struct net_hooks){ &run->sync, hook_param_needed, hook_grad_ready, run->comm->stream };
+	run->metrics = metrics_open(run);
+	run->evaluated_at = -1;
+	loader_start(run->train, 0, 0);
+	while (run->step < run->steps) {
+		bool evaluate;
+
+		train_step(run, run->step++);
+		evaluate = evaluation_due(run);
+		metrics_step(run, evaluate);
+		if (evaluate) {
+			metrics_flush(run);
+			metrics_progress_end(run);
+			run_evaluate(run);
+		}
+	}
+	metrics_close(run);
+	return STATUS_DONE;
+}
