@@ -9,8 +9,6 @@
 void *net_append(struct net *, const struct layer_ops *, size_t size, const char *name, const int *input, int inputs, struct shape out);
 /* Adds a parameter (or, for TENSOR_MEAN and TENSOR_VAR, a buffer) named "<node name>.<suffix>". */
 void node_param(struct net *, struct node *, enum tensor_kind, const char *suffix, int dims, const int64_t *dim);
-/* Records error(…) about the layer and breaks the net; returns -1. */
-int net_fail(struct net *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static inline struct tensor *node_in(struct net *net, struct node *node, int i) { return &net->node[node->input[i]]->out; }
 static inline float *node_param_x(struct net *net, const struct node *node, int i) { return net->x + net->tensor[node->param[i]].offset; }

@@ -140,6 +140,8 @@ int net_global_pool(struct net *, int in);                      /* average over 
 int net_shortcut(struct net *, int in, int out);                /* ResNet's option A */
 int net_linear(struct net *, const char *name, int in, int out);/* on the whole image, with bias */
 int net_dropout(struct net *, int in, double p);
+/* Records error("model NAME: …") and breaks the net; returns -1. For models that ask too much of an image. */
+int net_fail(struct net *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The shape of a node, e.g. to ask for the channels; all zero if the net is broken. */
 struct shape net_shape(const struct net *, int node);
 

@@ -1,14 +1,18 @@
 /* All models, and what they share. */
 #include <string.h>
 
-#include "model_list.h"
+#include "model.h"
 
+#define MODEL(name) extern const struct model_def model_##name;
+#include "model_list.h"
+#undef MODEL
+
+#define MODEL(name) &model_##name,
 const struct model_def *const model_list[] = {
-	&model_resnet18,
-	&model_resnet20,
-	&model_vgg16,
+#include "model_list.h"
 	NULL,
 };
+#undef MODEL
 
 const struct model_def *model_find(const char *name)
 {

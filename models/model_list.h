@@ -1,9 +1,4 @@
-/* All models. A new one is a file, a declaration here and a line in model_list.c. */
-#ifndef COCOD_MODEL_LIST_H
-#define COCOD_MODEL_LIST_H
-
-#include "model.h"
-
-extern const struct model_def model_resnet18, model_resnet20, model_vgg16;
-
-#endif
+/* The models, one line each: MODEL(x) stands for `struct model_def model_x`. --list shows them in this order. */
+MODEL(resnet18)
+MODEL(resnet20)
+MODEL(vgg16)

@@ -13,7 +13,7 @@
 
 #include "../core/config.h"
 #include "../core/die.h"
-#include "model_list.h"
+#include "model.h"
 
 enum { CIFAR_MOST = 64 };       /* pixels; larger images get the ImageNet stem */
 
@@ -92,6 +92,7 @@ static const struct option resnet18_options[] = {
 	{ 0 },
 };
 
+extern const struct model_def model_resnet18;
 const struct model_def model_resnet18 = {
 	.name = "resnet18",
 	.paper = "He et al. 2015, Deep Residual Learning for Image Recognition",
@@ -99,6 +100,7 @@ const struct model_def model_resnet18 = {
 	.build = resnet18_build,
 };
 
+extern const struct model_def model_resnet20;
 const struct model_def model_resnet20 = {
 	.name = "resnet20",
 	.paper = "He et al. 2015, Deep Residual Learning for Image Recognition, section 4.2",

@@ -15,7 +15,7 @@
 
 #include "../core/config.h"
 #include "../core/die.h"
-#include "model_list.h"
+#include "model.h"
 
 enum { CIFAR_MOST = 64, POOL = 0, LAST_IMAGE = 7 };
 
@@ -102,6 +102,7 @@ static const struct option vgg16_options[] = {
 	{ 0 },
 };
 
+extern const struct model_def model_vgg16;
 const struct model_def model_vgg16 = {
 	.name = "vgg16",
 	.paper = "Simonyan and Zisserman 2014, Very Deep Convolutional Networks for Large-Scale Image Recognition",
