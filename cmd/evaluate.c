@@ -9,6 +9,7 @@
 #include "../core/die.h"
 #include "../core/sha256.h"
 #include "run.h"
+#include "tensorboard.h"
 
 /* The workers' average of parameters, and of batch-norm statistics, in the mean arenas. */
 static void make_mean(struct run *run)
@@ -73,6 +74,10 @@ void run_evaluate(struct run *run)
 		fprintf(run->dir.eval, "%.6g,%lld,%.6g,%.6g,%.3f,\n", epoch, (long long)run->step, run->test_loss, run->test_accuracy,
 		        clock_now() - run->started);
 		rundir_flush(run->dir.eval, "eval.csv");
+		if (run->dir.events) {
+			tensorboard_scalar(run->dir.events, run->step, "test/loss", run->test_loss);
+			tensorboard_scalar(run->dir.events, run->step, "test/accuracy", run->test_accuracy);
+		}
 		note("epoch %6.2f  test loss %.4f  test accuracy %5.2f %%  (%s, %.1f s)", epoch, run->test_loss, 100 * run->test_accuracy,
 		     run->world.size > 1 ? "averaged model" : "model", clock_now() - start);
 	}

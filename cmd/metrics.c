@@ -7,6 +7,7 @@
 #include "../core/clock.h"
 #include "../core/die.h"
 #include "metrics.h"
+#include "tensorboard.h"
 
 /* What a rank reports of the steps since the row before. Doubles only, so that it travels as it is. */
 struct row {
@@ -108,6 +109,13 @@ static void write_row(struct run *run)
 	        sum.correct / sum.count, sum.lr, m->rate, 1e3 * sum.compute / steps, 1e3 * sum.comm / steps, 1e3 * sum.exposed / steps,
 	        sum.bytes / run->world.size, sum.wall_s);
 	rundir_flush(run->dir.metrics, "metrics.csv");
+	if (run->dir.events) {
+		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "train/loss", sum.loss / sum.count);
+		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "train/accuracy", sum.correct / sum.count);
+		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "train/lr", sum.lr);
+		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "speed/images_per_s", m->rate);
+		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "speed/exposed_ms", 1e3 * sum.exposed / steps);
+	}
 	print_progress(run, &sum);
 }
 

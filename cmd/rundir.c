@@ -115,6 +115,8 @@ void rundir_close(struct rundir *d)
 		fclose(d->metrics);
 	if (d->eval)
 		fclose(d->eval);
+	if (d->events)
+		fclose(d->events);
 	if (d->log)
 		fclose(d->log);
 }

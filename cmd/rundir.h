@@ -1,6 +1,6 @@
 /*
- * The run directory: config.cfg as resolved, metrics.csv, eval.csv, summary.json, rank-NNN.log. Rank 0 makes it and writes all but
- * the logs. A used directory is refused, so that no result is ever overwritten by accident.
+ * The run directory: config.cfg as resolved, metrics.csv, eval.csv, summary.json, TensorBoard events, rank-NNN.log. Rank 0 makes it
+ * and writes all but the logs. A used directory is refused, so that no result is ever overwritten by accident.
  */
 #ifndef COCOD_RUNDIR_H
 #define COCOD_RUNDIR_H
@@ -13,6 +13,7 @@ struct config;
 struct rundir {
 	char path[1024];
 	FILE *metrics, *eval;           /* rank 0 */
+	FILE *events;                   /* rank 0; NULL without output.tensorboard */
 	FILE *log;                      /* every rank */
 };
 

@@ -1,0 +1,116 @@
+/*
+ * cocod-train: trains an image network on many workers.
+ *
+ *     mpirun -np 16 cocod-train run.cfg
+ *
+ * main() is the order of things: command line and config are read by every process before MPI starts, so that a mistake costs
+ * nothing and is printed once; then the world, the model, the memory, the run. Exit status: die.h.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../core/clock.h"
+#include "../core/die.h"
+#include "options.h"
+#include "run.h"
+#include "schema.h"
+#include "tensorboard.h"
+
+/* Mistakes that every process sees alike: one of them speaks. */
+static int refuse(const struct launch *launch)
+{
+	if (launch->rank == 0)
+		fputs(errors_text(), stderr);
+	return STATUS_CONFIG;
+}
+
+static const char *preset_dir(void)
+{
+	const char *dir = getenv("COCOD_CLUSTERS");
+
+	return dir ? dir : "scripts/clusters";
+}
+
+/* The time in output.dir is rank 0's. */
+static void open_path(struct run *run)
+{
+	char mine[32], *all = xcalloc((size_t)run->world.size, sizeof(mine));
+	time_t now = time(NULL);
+	struct tm local;
+
+	memset(mine, 0, sizeof(mine));
+	strftime(mine, sizeof(mine), "%Y%m%d-%H%M%S", localtime_r(&now, &local));
+	comm_host_gather(run->control, mine, all, sizeof(mine));
+	rundir_path(&run->dir, run->config, all);
+	free(all);
+}
+
+static int open_directory(struct run *run)
+{
+	int status;
+
+	open_path(run);
+	status = run_agree(run, run->world.rank == 0 ? rundir_create(&run->dir, run->config) : 0);
+	if (!status)
+		status = run_agree(run, rundir_open_log(&run->dir, run->world.rank));
+	if (!status && run->world.rank == 0 && config_bool(run->config, "output.tensorboard"))
+		run->dir.events = tensorboard_open(&run->dir, run->world.host);
+	return status;
+}
+
+static int run_config(const struct config *config, bool dry_run, double started)
+{
+	struct run run = { .started = started };
+	int status = run_open_world(&run, config);
+
+	if (!status)
+		status = run_open_model(&run);
+	if (!status && !dry_run)
+		status = open_directory(&run);
+	if (!status) {
+		run_bind(&run);
+		report_start(&run);
+		if (dry_run) {
+			report_dry_run(&run);
+		} else {
+			status = run_train(&run);
+			report_end(&run);
+		}
+	}
+	run_close(&run);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	double started = clock_now();
+	struct launch launch = launch_detect();
+	struct options options;
+	struct config *config;
+	int status = STATUS_DONE;
+
+	die_identity(launch.rank, launch.size, "", NULL);
+	if (options_parse(&options, argc, argv))
+		return refuse(&launch);
+	if (options.action == ACTION_HELP)
+		options_help(stdout);
+	else if (options.action == ACTION_VERSION)
+		version_print(stdout);
+	else if (options.action == ACTION_LIST)
+		list_print(stdout);
+	if (!options.path)
+		return STATUS_DONE;
+	config = config_load(schema_all(), options.path, options.set, options.sets, preset_dir());
+	if (!config)
+		return refuse(&launch);
+	if (options.action == ACTION_PRINT_CONFIG) {
+		if (launch.rank == 0)
+			config_print(config, stdout);
+	} else {
+		status = run_config(config, options.action == ACTION_DRY_RUN, started);
+	}
+	config_free(config);
+	options_release(&options);
+	return status;
+}

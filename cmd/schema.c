@@ -1,0 +1,175 @@
+/* The keys that every run has, group by group, and the collection of all tables: see schema.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../comm/compress/compress.h"
+#include "../comm/schedule/schedule.h"
+#include "../comm/sync/sync.h"
+#include "../comm/topology/topology.h"
+#include "../core/device.h"
+#include "../core/die.h"
+#include "../core/lr.h"
+#include "../core/optimizer_list.h"
+#include "../data/dataset.h"
+#include "../models/model_list.h"
+#include "schema.h"
+
+#define MANY 9e15       /* "no upper bound", and still exact in a double */
+
+static const struct option top_options[] = {
+	{ "world_size", OPTION_INT, NULL, 1, 65536, NULL, "if given, the run refuses to start with another number of workers" },
+	{ 0 },
+};
+
+static const struct option model_options[] = {
+	{ "name", OPTION_STRING, "\"resnet18\"", 0, 0, NULL, "the network" },
+	{ "width", OPTION_FLOAT, "1.0", 0.01, 16, NULL, "multiplies the channels of all layers (multiples of 8, at least 8)" },
+	{ 0 },
+};
+
+static const struct option data_options[] = {
+	{ "name", OPTION_STRING, "\"auto\"", 0, 0, NULL, "the images" },
+	{ "dir", OPTION_STRING, NULL, 0, 0, NULL, "folder of their files; unset: where the data set is usually found" },
+	{ "augment", OPTION_BOOL, "true", 0, 0, NULL, "random crops and flips of the training images, as the data set allows" },
+	{ "prefetch", OPTION_INT, "2", 0, 64, NULL, "batches that a thread makes ahead; 0: made when they are needed" },
+	{ 0 },
+};
+
+static const struct option train_options[] = {
+	{ "epochs", OPTION_INT | OPTION_FLOAT, "10", 1e-6, 1e6, NULL, "how often all workers together see the training images" },
+	{ "max_steps", OPTION_INT, "0", 0, MANY, NULL, "ends the training after so many steps; 0: after the epochs" },
+	{ "batch", OPTION_INT | OPTION_LIST | OPTION_STRING, "64", 1, 65536, NULL,
+	  "images of a worker in one step; a list gives each worker its own, e.g. [64, 32]" },
+	{ "seed", OPTION_INT, "1", 0, MANY, NULL, "of the initial weights, the order of the images, augmentation and dropout" },
+	{ "eval_every", OPTION_INT | OPTION_FLOAT, "1", 0, 1e6, NULL,
+	  "evaluates the averaged model every so many epochs; 0: only at the end" },
+	{ 0 },
+};
+
+static const struct option optimizer_options[] = {
+	{ "name", OPTION_STRING, "\"sgd\"", 0, 0, NULL, "how a gradient changes the weights" },
+	{ 0 },
+};
+
+static const struct option sync_options[] = {
+	{ "algorithm", OPTION_STRING, "\"cocod\"", 0, 0, NULL, "who waits for what, and when" },
+	{ 0 },
+};
+
+static const struct option topology_options[] = {
+	{ "kind", OPTION_STRING, "\"all-reduce\"", 0, 0, NULL, "who mixes with whom" },
+	{ 0 },
+};
+
+static const struct option compress_options[] = {
+	{ "method", OPTION_STRING, "\"none\"", 0, 0, NULL, "what of a vector is sent" },
+	{ 0 },
+};
+
+static const struct option schedule_options[] = {
+	{ "fusion", OPTION_STRING, "\"size\"", 0, 0, NULL, "in which pieces it is sent" },
+	{ 0 },
+};
+
+static const struct option comm_options[] = {
+	{ "transport", OPTION_STRING, "\"auto\"", 0, 0, "auto|self|mpi", "self: one worker alone; mpi: under mpirun; auto: mpi if there are several" },
+	{ "progress", OPTION_STRING, "\"auto\"", 0, 0, "auto|thread|hook",
+	  "who drives communication: a thread, or a hook between the layers; auto: a thread if a core is spare" },
+	{ "delay_ms", OPTION_FLOAT, "0.0", 0, 1e6, NULL, "makes each exchange so much longer, for experiments" },
+	{ 0 },
+};
+
+static const struct option device_options[] = {
+	{ "kind", OPTION_STRING, "\"auto\"", 0, 0, NULL, "what computes" },
+	{ "threads", OPTION_INT, "0", 0, 1024, NULL, "computing threads of each worker; 0: its share of the cores it may run on" },
+	{ "conv", OPTION_STRING, "\"auto\"", 0, 0, "auto|winograd|direct|reference", "kernels for convolutions; auto: the fastest that fits each" },
+	{ 0 },
+};
+
+static const struct option cluster_options[] = {
+	{ "preset", OPTION_STRING, NULL, 0, 0, NULL, "name of a file in scripts/clusters that is read first" },
+	{ "inter.latency_us", OPTION_FLOAT, "50.0", 0, 1e7, NULL, "between two nodes: microseconds that a message takes at least" },
+	{ "inter.gbit_per_s", OPTION_FLOAT, "10.0", 1e-6, 1e5, NULL, "between two nodes: bandwidth" },
+	{ "compute.images_per_s", OPTION_FLOAT, "0.0", 0, 1e9, NULL, "speed of one worker, for the prediction of --dry-run; 0: is measured" },
+	{ 0 },
+};
+
+static const struct option output_options[] = {
+	{ "name", OPTION_STRING, "\"run\"", 0, 0, NULL, "name of the run" },
+	{ "dir", OPTION_STRING, "\"runs/%n-%t\"", 0, 0, NULL, "folder for its files; %n: the name, %t: the time of the start" },
+	{ "overwrite", OPTION_BOOL, "false", 0, 0, NULL, "write over an earlier run in that folder" },
+	{ "log_every", OPTION_INT, "20", 1, 1e9, NULL, "steps between two rows of metrics.csv" },
+	{ 0 },
+};
+
+/* ---- all tables ---- */
+
+static struct schema *rows;
+static int count;
+
+static void add(const char *group, const char *select, const char *owner, const struct option *options, const char *help)
+{
+	rows = xrealloc(rows, (size_t)(count + 2) * sizeof *rows);
+	rows[count++] = (struct schema){ group, select, owner, options, help };
+	rows[count] = (struct schema){ 0 };
+}
+
+/* Every registry is a NULL-terminated list of pointers to something with a name, options and a line about it. */
+#define ADD_ALL(group, select, list, about) \
+	for (int i = 0; list[i]; i++) \
+		add(group, select, list[i]->name, list[i]->options, list[i]->about)
+
+const struct schema *schema_all(void)
+{
+	if (rows)
+		return rows;
+	add("", NULL, NULL, top_options, NULL);
+	add("model", NULL, NULL, model_options, "the network");
+	ADD_ALL("model", "name", model_list, paper);
+	add("data", NULL, NULL, data_options, "the images");
+	ADD_ALL("data", "name", dataset_list, help);
+	add("train", NULL, NULL, train_options, "how long, in which steps");
+	add("optimizer", NULL, NULL, optimizer_options, "the update of the weights");
+	add("optimizer", NULL, NULL, lr_options, NULL);
+	ADD_ALL("optimizer", "name", optimizer_list, paper);
+	add("sync", NULL, NULL, sync_options, "the synchronisation algorithm");
+	ADD_ALL("sync", "algorithm", sync_list, paper);
+	add("topology", NULL, NULL, topology_options, "the way of the messages");
+	ADD_ALL("topology", "kind", topology_list, paper);
+	add("compress", NULL, NULL, compress_options, "compression of what is sent");
+	ADD_ALL("compress", "method", compress_list, paper);
+	add("schedule", NULL, NULL, schedule_options, "the pieces that are sent");
+	ADD_ALL("schedule", "fusion", schedule_list, paper);
+	add("comm", NULL, NULL, comm_options, "the transport of the messages");
+	add("device", NULL, NULL, device_options, "what computes");
+	add("device", "kind", "auto", NULL, "the first device of this list that was built in");
+	for (int i = 0; device_list[i]; i++)
+		add("device", "kind", device_list[i]->name, NULL, device_list[i]->help);
+	add("cluster", NULL, NULL, cluster_options, "the network, for predictions");
+	add("output", NULL, NULL, output_options, "the run directory");
+	return rows;
+}
+
+/* ---- what a table cannot say ---- */
+
+int schema_check(const struct config *c)
+{
+	const char *where = config_origin(c, "train.batch"), *text;
+	double number;
+	bool list = config_type(c, "train.batch") == OPTION_LIST;
+	int rc = 0;
+
+	if (config_type(c, "train.batch") == OPTION_STRING) {
+		text = config_string(c, "train.batch");
+		if (!strcmp(text, "proportional"))
+			error("%s: train.batch = \"proportional\" comes with a later version", where);
+		else
+			error("%s: train.batch = \"%s\" is a string; allowed: an integer, or a list of integers", where, text);
+		rc = hint("give one number for all workers, or a list with one for each: batch = [64, 32]");
+	} else if (list && config_list(c, "train.batch", &number, 1) == 0) {
+		rc = error("%s: train.batch is an empty list", where);
+	}
+	if (!*config_string(c, "output.dir"))
+		rc = error("%s: output.dir is empty", config_origin(c, "output.dir"));
+	return rc;
+}
