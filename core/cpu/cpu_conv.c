@@ -44,57 +44,18 @@ void cpu_conv_release(struct device *device, struct conv_plan *plan)
 		plan->impl->release(plan);
 }
 
-/* The queued form: what to do and the arguments of all three directions. */
-struct conv_args {
-	struct cpu_device *dev;
-	struct conv_plan *plan;
-	const float *x, *w, *b, *dy;
-	float *y, *dx, *dw, *db;
-	bool accumulate;
-};
-
-static void run_fwd(void *args, int team)
-{
-	struct conv_args *a = args;
-
-	(void)team;
-	a->plan->impl->fwd(a->dev, a->plan, a->x, a->w, a->b, a->y);
-}
-
-static void run_bwd_data(void *args, int team)
-{
-	struct conv_args *a = args;
-
-	(void)team;
-	a->plan->impl->bwd_data(a->dev, a->plan, a->dy, a->w, a->dx, a->accumulate);
-}
-
-static void run_bwd_filter(void *args, int team)
-{
-	struct conv_args *a = args;
-
-	(void)team;
-	a->plan->impl->bwd_filter(a->dev, a->plan, a->x, a->dy, a->dw, a->db);
-}
-
 void cpu_conv_fwd(struct stream *stream, struct conv_plan *plan, const float *x, const float *w, const float *b, float *y)
 {
-	struct conv_args args = { .dev = stream_cpu(stream), .plan = plan, .x = x, .w = w, .b = plan->desc.bias ? b : NULL, .y = y };
-
 	CHECK(!plan->desc.bias || b);
-	cpu_run(stream, run_fwd, &args, sizeof(args));
+	plan->impl->fwd(stream_cpu(stream), plan, x, w, plan->desc.bias ? b : NULL, y);
 }
 
 void cpu_conv_bwd_data(struct stream *stream, struct conv_plan *plan, const float *dy, const float *w, float *dx, bool accumulate)
 {
-	struct conv_args args = { .dev = stream_cpu(stream), .plan = plan, .dy = dy, .w = w, .dx = dx, .accumulate = accumulate };
-
-	cpu_run(stream, run_bwd_data, &args, sizeof(args));
+	plan->impl->bwd_data(stream_cpu(stream), plan, dy, w, dx, accumulate);
 }
 
 void cpu_conv_bwd_filter(struct stream *stream, struct conv_plan *plan, const float *x, const float *dy, float *dw, float *db)
 {
-	struct conv_args args = { .dev = stream_cpu(stream), .plan = plan, .x = x, .dy = dy, .dw = dw, .db = plan->desc.bias ? db : NULL };
-
-	cpu_run(stream, run_bwd_filter, &args, sizeof(args));
+	plan->impl->bwd_filter(stream_cpu(stream), plan, x, dy, dw, plan->desc.bias ? db : NULL);
 }
