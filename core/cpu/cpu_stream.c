@@ -74,7 +74,19 @@ static void stream_count_busy(struct stream *s, double until)
 	atomic_fetch_add_explicit(&s->busy_ns, (int64_t)((until - s->started) * 1e9), memory_order_relaxed);
 }
 
-/* Runs what can run on one stream. Returns true if at least one operation finished. */
+/* Wakes hosts that sleep in host_wait(). The exchange with `sleepers` is a read-modify-write on both sides: either we see the
+ * sleeper, or he, who announces himself before he looks, sees what has happened. */
+static void wake_hosts(struct cpu_queue *q)
+{
+	if (!q->threaded || atomic_fetch_add(&q->sleepers, 0) == 0)
+		return;
+	pthread_mutex_lock(&q->lock);
+	pthread_cond_broadcast(&q->progress);
+	pthread_mutex_unlock(&q->lock);
+}
+
+/* Runs what can run on one stream. Returns true if at least one operation finished. A host that waits is told after each of
+ * them: an event in the middle of a long chain must not be heard of at its end. */
 static bool stream_advance(struct stream *s)
 {
 	uint64_t tail = atomic_load_explicit(&s->tail, memory_order_relaxed);
@@ -94,6 +106,7 @@ static bool stream_advance(struct stream *s)
 		s->started = 0;
 		moved = true;
 		atomic_store_explicit(&s->tail, ++tail, memory_order_release);
+		wake_hosts(s->device->queue);
 	}
 	atomic_store_explicit(&s->active, false, memory_order_relaxed);
 	return moved;
@@ -132,12 +145,6 @@ static void *drive(void *arg)
 	for (int tries = 0; !atomic_load(&q->quit);) {
 		if (queue_advance(q)) {
 			tries = 0;
-			atomic_thread_fence(memory_order_seq_cst);      /* what happened is visible before we look for sleepers */
-			if (atomic_load(&q->sleepers) > 0) {
-				pthread_mutex_lock(&q->lock);
-				pthread_cond_broadcast(&q->progress);
-				pthread_mutex_unlock(&q->lock);
-			}
 		} else if (queue_empty(q)) {
 			pthread_mutex_lock(&q->lock);
 			atomic_store(&q->idle, true);
@@ -168,6 +175,8 @@ static void hook_borrow(struct cpu_queue *q)
 {
 	double start = clock_now();
 
+	if (q->advancing)       /* a long operation of the queue polls: it is counted already */
+		return;
 	hook_advance(q);
 	atomic_fetch_add_explicit(&q->driven_ns, (int64_t)((q->polled - start) * 1e9), memory_order_relaxed);
 }
@@ -280,6 +289,17 @@ static void stream_sync(struct stream *s)
 		host_wait(s->device->queue, is_drained, s);
 }
 
+/* Returns with the lock held while the driver rests: it walks over the array of streams that the caller is about to change. */
+static void queue_rest(struct cpu_queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	while (q->threaded && !atomic_load(&q->idle)) {
+		pthread_mutex_unlock(&q->lock);
+		sched_yield();
+		pthread_mutex_lock(&q->lock);
+	}
+}
+
 static struct stream *stream_open(struct device *dev, enum stream_kind kind)
 {
 	struct cpu_queue *q = cpu(dev)->queue;
@@ -289,8 +309,8 @@ static struct stream *stream_open(struct device *dev, enum stream_kind kind)
 	if (kind == STREAM_COMPUTE)
 		return s;
 	s->ring = xcalloc(QUEUE_LENGTH, sizeof(*s->ring));
-	pthread_mutex_lock(&q->lock);
-	CHECK(q->streams < QUEUES && atomic_load(&q->idle) == q->threaded);     /* streams are opened while nothing is queued */
+	CHECK(q->streams < QUEUES && queue_empty(q));   /* streams are opened while nothing is queued */
+	queue_rest(q);
 	q->stream[q->streams++] = s;
 	pthread_mutex_unlock(&q->lock);
 	return s;
@@ -302,12 +322,7 @@ static void stream_close(struct stream *s)
 
 	if (s->ring) {
 		stream_sync(s);
-		pthread_mutex_lock(&q->lock);
-		while (q->threaded && !atomic_load(&q->idle)) {         /* the driver walks over the array that we change */
-			pthread_mutex_unlock(&q->lock);
-			sched_yield();
-			pthread_mutex_lock(&q->lock);
-		}
+		queue_rest(q);
 		for (int i = 0; i < q->streams; i++)
 			if (q->stream[i] == s)
 				q->stream[i] = q->stream[--q->streams];
@@ -348,12 +363,16 @@ static bool event_reached(void *arg)
 	return atomic_load_explicit(&a->event->happened, memory_order_acquire) >= a->target;
 }
 
+/* Only forwards: an event recorded on a slow stream, then on a faster one, has happened when the last record has. */
 static void event_happen(void *arg, int team)
 {
 	struct event_args *a = arg;
+	int64_t seen = atomic_load_explicit(&a->event->happened, memory_order_relaxed);
 
 	(void)team;
-	atomic_store_explicit(&a->event->happened, a->target, memory_order_release);
+	while (seen < a->target && !atomic_compare_exchange_weak_explicit(&a->event->happened, &seen, a->target, memory_order_release,
+	                                                                  memory_order_relaxed))
+		;
 }
 
 static void event_record(struct event *e, struct stream *s)
