@@ -47,7 +47,7 @@ static struct device *open_as(const struct device_config *config, const struct d
 	dev->threads = c->threads;
 	omp_set_dynamic(0);
 	omp_set_num_threads(c->threads);
-	cpu_scratch_reserve(dev, 1 << 16);
+	cpu_scratch_reserve(dev, cpu_scratch_bytes(dev->threads));
 	cpu_streams_open(dev);
 	return &dev->base;
 }
@@ -107,9 +107,9 @@ const struct device_ops device_cpu = {
 	.help = "vector kernels, Winograd and oneDNN on the cores of the machine",
 	.mem = &cpu_mem_ops,
 	.stream = &cpu_stream_ops,
-	.vec = &reference_vec_ops,
-	.sparse = &reference_sparse_ops,
-	.nn = &reference_nn_ops,
+	.vec = &cpu_vec_ops,
+	.sparse = &cpu_sparse_ops,
+	.nn = &cpu_nn_ops,
 	.open = open_cpu,
 	.close = device_close,
 	.describe = device_describe,

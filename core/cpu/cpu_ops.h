@@ -11,6 +11,12 @@
 
 extern const struct device_ops device_cpu, device_reference;
 
+/* fn(args, from, to) for slices of [0, n), cut on multiples of `unit`, by the team; one item is about `floats` floats of work. */
+typedef void cpu_slice_fn(const void *args, int64_t from, int64_t to);
+void cpu_for(struct cpu_device *, int team, int64_t n, int64_t unit, int64_t floats, cpu_slice_fn *, const void *args);
+/* The threads worth waking, on the compute stream, for so many floats. */
+int cpu_team(const struct cpu_device *, int64_t floats);
+
 /* Scratch that batch norm and the loss need, whatever the network; reserved when the device opens. */
 size_t cpu_scratch_bytes(int threads);
 

@@ -68,6 +68,7 @@ struct list_args {
 	struct sparse *out, *work;
 	float *y;
 	uint8_t *alive;
+	const uint8_t *survived;
 };
 
 #define QUEUE(stream, fn, ...) cpu_run(stream, fn, &(struct list_args){ __VA_ARGS__ }, sizeof(struct list_args))
@@ -147,13 +148,13 @@ static void run_put_back(void *args, int team)
 
 	(void)team;
 	for (int64_t j = 0; j < a->k; j++)
-		if (!a->alive[j])
+		if (!a->survived[j])
 			a->y[a->in[j].index] += a->in[j].value;
 }
 
 static void sparse_put_back(struct stream *s, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual)
 {
-	QUEUE(s, run_put_back, .k = k, .in = own, .alive = (uint8_t *)alive, .y = residual);
+	QUEUE(s, run_put_back, .k = k, .in = own, .survived = alive, .y = residual);
 }
 
 const struct sparse_ops reference_sparse_ops = {

@@ -1,0 +1,137 @@
+/* Sparse vectors on the CPU. Lists are short and sorted by index: one thread merges them in one pass. */
+#include "cpu_select.h"
+#include "cpu_sparse.h"
+
+static size_t work_size(int64_t n, int64_t k)
+{
+	size_t topk = cpu_topk_work(n, k), merge = 2 * (size_t)k * sizeof(struct sparse);
+
+	return topk > merge ? topk : merge;
+}
+
+static void sparse_topk(struct stream *s, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out, void *work)
+{
+	cpu_run(s, cpu_topk_run, &(struct topk_args){ stream_cpu(s), n, k, in, residual, out, work }, sizeof(struct topk_args));
+}
+
+struct list_args {
+	int64_t k;
+	float a;
+	const struct sparse *in, *other;
+	struct sparse *out, *work;
+	float *y;
+	uint8_t *alive;
+	const uint8_t *survived;
+};
+
+#define QUEUE(stream, fn, ...) cpu_run(stream, fn, &(struct list_args){ __VA_ARGS__ }, sizeof(struct list_args))
+
+static void run_scale(void *args, int team)
+{
+	const struct list_args *a = args;
+
+	(void)team;
+	for (int64_t j = 0; j < a->k; j++) {
+		a->out[j].index = a->in[j].index;
+		a->out[j].value = a->a * a->in[j].value;
+	}
+}
+
+static void sparse_scale(struct stream *s, int64_t k, float a, const struct sparse *in, struct sparse *out)
+{
+	QUEUE(s, run_scale, .k = k, .a = a, .in = in, .out = out);
+}
+
+static void run_scatter_add(void *args, int team)
+{
+	const struct list_args *a = args;
+
+	(void)team;
+	for (int64_t j = 0; j < a->k; j++)
+		a->y[a->in[j].index] += a->a * a->in[j].value;
+}
+
+static void sparse_scatter_add(struct stream *s, int64_t k, float a, const struct sparse *in, float *y)
+{
+	QUEUE(s, run_scatter_add, .k = k, .a = a, .in = in, .y = y);
+}
+
+/* The union of two lists of k, values added where both have the index. Returns its length, k to 2 k. */
+static int64_t unite(int64_t k, const struct sparse *a, const struct sparse *b, struct sparse *out)
+{
+	int64_t i = 0, j = 0, n = 0;
+
+	while (i < k && j < k) {
+		uint32_t x = a[i].index, y = b[j].index;
+
+		if (x == y)
+			out[n++] = (struct sparse){ x, a[i++].value + b[j++].value };
+		else
+			out[n++] = x < y ? a[i++] : b[j++];
+	}
+	while (i < k)
+		out[n++] = a[i++];
+	while (j < k)
+		out[n++] = b[j++];
+	return n;
+}
+
+static void run_merge(void *args, int team)
+{
+	const struct list_args *a = args;
+	int64_t n = unite(a->k, a->in, a->other, a->work), taken = 0;
+	struct cut cut = cut_list(n, a->k, a->work);
+
+	(void)team;
+	for (int64_t i = 0; i < n; i++)
+		if (cut_takes(&cut, a->work[i].value))
+			a->out[taken++] = a->work[i];
+}
+
+static void sparse_merge(struct stream *s, int64_t k, const struct sparse *a, const struct sparse *b, struct sparse *out, void *work)
+{
+	QUEUE(s, run_merge, .k = k, .in = a, .other = b, .out = out, .work = work);
+}
+
+static void run_survive(void *args, int team)
+{
+	const struct list_args *a = args;
+	int64_t j = 0;
+
+	(void)team;
+	for (int64_t i = 0; i < a->k; i++) {
+		while (j < a->k && a->other[j].index < a->in[i].index)
+			j++;
+		a->alive[i] = a->alive[i] && j < a->k && a->other[j].index == a->in[i].index;
+	}
+}
+
+static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
+{
+	QUEUE(s, run_survive, .k = k, .in = own, .other = list, .alive = alive);
+}
+
+static void run_put_back(void *args, int team)
+{
+	const struct list_args *a = args;
+
+	(void)team;
+	for (int64_t j = 0; j < a->k; j++)
+		if (!a->survived[j])
+			a->y[a->in[j].index] += a->in[j].value;
+}
+
+static void sparse_put_back(struct stream *s, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual)
+{
+	QUEUE(s, run_put_back, .k = k, .in = own, .survived = alive, .y = residual);
+}
+
+const struct sparse_ops cpu_sparse_ops = {
+	.work_size = work_size,
+	.topk = sparse_topk,
+	.scale = sparse_scale,
+	.scatter_add = sparse_scatter_add,
+	.merge = sparse_merge,
+	.survive = sparse_survive,
+	.put_back = sparse_put_back,
+};

@@ -1,0 +1,18 @@
+/* Between cpu_sparse.c (the table) and cpu_topk.c (its one long operation). */
+#ifndef COCOD_CPU_SPARSE_H
+#define COCOD_CPU_SPARSE_H
+
+#include "cpu.h"
+
+struct topk_args {
+	struct cpu_device *dev;
+	int64_t n, k;
+	const float *in;
+	float *residual;
+	struct sparse *out, *work;
+};
+
+void cpu_topk_run(void *args, int team);        /* struct topk_args */
+size_t cpu_topk_work(int64_t n, int64_t k);     /* bytes of work */
+
+#endif
