@@ -1,7 +1,7 @@
 /* The keys that every run has, group by group, and the collection of all tables: see schema.h. */
 #include <stdlib.h>
-#include <string.h>
 
+#include "../comm/comm.h"
 #include "../comm/compress/compress.h"
 #include "../comm/schedule/schedule.h"
 #include "../comm/sync/sync.h"
@@ -11,7 +11,7 @@
 #include "../core/lr.h"
 #include "../core/optimizer_list.h"
 #include "../data/dataset.h"
-#include "../models/model_list.h"
+#include "../models/model.h"
 #include "schema.h"
 
 #define MANY 9e15       /* "no upper bound", and still exact in a double */
@@ -38,8 +38,8 @@ static const struct option data_options[] = {
 static const struct option train_options[] = {
 	{ "epochs", OPTION_INT | OPTION_FLOAT, "10", 1e-6, 1e6, NULL, "how often all workers together see the training images" },
 	{ "max_steps", OPTION_INT, "0", 0, MANY, NULL, "ends the training after so many steps; 0: after the epochs" },
-	{ "batch", OPTION_INT | OPTION_LIST | OPTION_STRING, "64", 1, 65536, NULL,
-	  "images of a worker in one step; a list gives each worker its own, e.g. [64, 32]" },
+	{ "batch", OPTION_INT | OPTION_LIST, "64", 1, 65536, NULL,
+	  "images of a worker in one step; a list gives each worker its own, [64, 32] (\"proportional\" comes in a later version)" },
 	{ "seed", OPTION_INT, "1", 0, MANY, NULL, "of the initial weights, the order of the images, augmentation and dropout" },
 	{ "eval_every", OPTION_INT | OPTION_FLOAT, "1", 0, 1e6, NULL,
 	  "evaluates the averaged model every so many epochs; 0: only at the end" },
@@ -72,7 +72,7 @@ static const struct option schedule_options[] = {
 };
 
 static const struct option comm_options[] = {
-	{ "transport", OPTION_STRING, "\"auto\"", 0, 0, "auto|self|mpi", "self: one worker alone; mpi: under mpirun; auto: mpi if there are several" },
+	{ "transport", OPTION_STRING, "\"auto\"", 0, 0, NULL, "what carries the messages" },
 	{ "progress", OPTION_STRING, "\"auto\"", 0, 0, "auto|thread|hook",
 	  "who drives communication: a thread, or a hook between the layers; auto: a thread if a core is spare" },
 	{ "delay_ms", OPTION_FLOAT, "0.0", 0, 1e6, NULL, "makes each exchange so much longer, for experiments" },
@@ -98,6 +98,7 @@ static const struct option output_options[] = {
 	{ "name", OPTION_STRING, "\"run\"", 0, 0, NULL, "name of the run" },
 	{ "dir", OPTION_STRING, "\"runs/%n-%t\"", 0, 0, NULL, "folder for its files; %n: the name, %t: the time of the start" },
 	{ "overwrite", OPTION_BOOL, "false", 0, 0, NULL, "write over an earlier run in that folder" },
+	{ "tensorboard", OPTION_BOOL, "true", 0, 0, NULL, "also write an event file for TensorBoard" },
 	{ "log_every", OPTION_INT, "20", 1, 1e9, NULL, "steps between two rows of metrics.csv" },
 	{ 0 },
 };
@@ -141,6 +142,9 @@ const struct schema *schema_all(void)
 	add("schedule", NULL, NULL, schedule_options, "the pieces that are sent");
 	ADD_ALL("schedule", "fusion", schedule_list, paper);
 	add("comm", NULL, NULL, comm_options, "the transport of the messages");
+	add("comm", "transport", "auto", NULL, "mpi under a launcher (mpirun, srun), else self");
+	for (int i = 0; transport_list[i]; i++)
+		add("comm", "transport", transport_list[i]->name, NULL, transport_list[i]->help);
 	add("device", NULL, NULL, device_options, "what computes");
 	add("device", "kind", "auto", NULL, "the first device of this list that was built in");
 	for (int i = 0; device_list[i]; i++)
@@ -148,28 +152,4 @@ const struct schema *schema_all(void)
 	add("cluster", NULL, NULL, cluster_options, "the network, for predictions");
 	add("output", NULL, NULL, output_options, "the run directory");
 	return rows;
-}
-
-/* ---- what a table cannot say ---- */
-
-int schema_check(const struct config *c)
-{
-	const char *where = config_origin(c, "train.batch"), *text;
-	double number;
-	bool list = config_type(c, "train.batch") == OPTION_LIST;
-	int rc = 0;
-
-	if (config_type(c, "train.batch") == OPTION_STRING) {
-		text = config_string(c, "train.batch");
-		if (!strcmp(text, "proportional"))
-			error("%s: train.batch = \"proportional\" comes with a later version", where);
-		else
-			error("%s: train.batch = \"%s\" is a string; allowed: an integer, or a list of integers", where, text);
-		rc = hint("give one number for all workers, or a list with one for each: batch = [64, 32]");
-	} else if (list && config_list(c, "train.batch", &number, 1) == 0) {
-		rc = error("%s: train.batch is an empty list", where);
-	}
-	if (!*config_string(c, "output.dir"))
-		rc = error("%s: output.dir is empty", config_origin(c, "output.dir"));
-	return rc;
 }

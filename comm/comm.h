@@ -30,6 +30,7 @@ struct world {
 
 struct comm_ops {
 	const char *name, *help;
+	const char *(*version)(void);           /* (optional) the library's own words, for --version; before world_open() too */
 	void (*world_open)(struct world *);     /* rank, size, local_rank, local_size, nodes, sharing; once a process */
 	void (*world_close)(void);
 	void (*abort)(int status);              /* (optional) ends all ranks */

@@ -120,10 +120,22 @@ static void mpi_exchange(struct comm *comm, int to, const void *send, int64_t se
 	comm->device->ops->stream->call(comm->stream, exchange_done, &e, sizeof(e));
 }
 
+/* One of the few calls that MPI allows before MPI_Init. */
+static const char *mpi_version(void)
+{
+	static char text[MPI_MAX_LIBRARY_VERSION_STRING];
+	int length;
+
+	MPI_Get_library_version(text, &length);
+	text[strcspn(text, ",\n")] = 0;         /* Open MPI goes on with who built it where */
+	return text;
+}
+
 extern const struct comm_ops comm_mpi;
 const struct comm_ops comm_mpi = {
 	.name = "mpi",
 	.help = "messages of MPI, own collectives; started by mpirun or srun",
+	.version = mpi_version,
 	.world_open = mpi_world_open,
 	.world_close = mpi_world_close,
 	.abort = mpi_abort,

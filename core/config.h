@@ -56,4 +56,6 @@ const char *config_unused(const struct config *);
 /* The known name nearest to `name` by edit distance, or NULL if none is near. names ends with NULL. */
 const char *config_nearest(const char *name, const char *const *names);
 
+const char *config_library(void);               /* "libconfig 1.5", for --version */
+
 #endif

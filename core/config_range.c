@@ -69,7 +69,7 @@ static void check_number(const struct entry *e, const struct option *o, const st
 	text = value_text(v);
 	if (!isfinite(x))
 		error("%s: %s = %s is too large for a number", e->where, e->key, text);
-	else if (o->max >= 1e15)
+	else if (o->max > 1e15)
 		error("%s: %s = %s is out of range: it must be at least %.10g", e->where, e->key, text, o->min);
 	else
 		error("%s: %s = %s is out of range: it must be from %.10g to %.10g", e->where, e->key, text, o->min, o->max);
@@ -134,6 +134,7 @@ void config_check_value(const struct schema *schema, const struct entry *e, cons
 			error("%s: %s = %s has elements of a wrong type; allowed: %s", e->where, e->key, text, allowed);
 		else
 			error("%s: %s = %s is %s; allowed: %s", e->where, e->key, text, value_kind(v), allowed);
+		hint("%s: %s", e->key, o->help);
 		free(text);
 		free(allowed);
 		return;
@@ -142,8 +143,10 @@ void config_check_value(const struct schema *schema, const struct entry *e, cons
 	for (int i = 0; i < count; i++) {
 		if (item[i].type & (OPTION_INT | OPTION_FLOAT))
 			check_number(e, o, &item[i]);
-		else if (item[i].type == OPTION_STRING && known.count)
+		else if (known.count)
 			check_word(e, &known, item[i].s);
+		else if (!*item[i].s)
+			error("%s: %s is an empty string", e->where, e->key);
 	}
 	if (v->type == OPTION_LIST && !count && known.count)
 		error("%s: %s is an empty list", e->where, e->key);

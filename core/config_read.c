@@ -120,6 +120,7 @@ static char *slurp(const char *path)
 
 	if (!in) {
 		error("cannot read the config file %s: %s", path, strerror(errno));
+		hint("cocod.cfg.example is a config to begin with; cocod-train --list shows all keys");
 		return NULL;
 	}
 	if (fstat(fileno(in), &about) == 0 && S_ISDIR(about.st_mode)) {
@@ -281,4 +282,12 @@ void config_read_default(struct value *v, const char *key, const char *text)
 		die(STATUS_FAILURE, "the default of %s is not a value: %s", key, text);
 	value_copy(v, &one.entry[0].value);
 	entries_release(&one);
+}
+
+const char *config_library(void)
+{
+	static char text[48];
+
+	snprintf(text, sizeof text, "libconfig %d.%d.%d", LIBCONFIG_VER_MAJOR, LIBCONFIG_VER_MINOR, LIBCONFIG_VER_REVISION);
+	return text;
 }
