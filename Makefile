@@ -33,8 +33,10 @@ VERSION := 0.1.0
 ifneq ($(TSAN),0)
 override ONEDNN := 0
 endif
+# A make before 4.3 wants the # in a function escaped, a later one takes the backslash along: a variable suits both.
+HASH := \#
 ifeq ($(ONEDNN),auto)
-override ONEDNN := $(shell printf '\#include <dnnl.h>\nint main(void){return !dnnl_version();}' | \
+override ONEDNN := $(shell printf '$(HASH)include <dnnl.h>\nint main(void){return !dnnl_version();}' | \
 	$(CC) -xc - -ldnnl -o /dev/null 2>/dev/null && echo 1 || echo 0)
 endif
 ifeq ($(CUDA),auto)
