@@ -38,14 +38,25 @@ static void print_words(FILE *out, int at, const char *text)
 	fputc('\n', out);
 }
 
+/* Does the key choose among the owners of its group? */
+static bool selects(const struct schema *row, const struct option *o)
+{
+	for (const struct schema *s = row + 1; s->group && !strcmp(s->group, row->group); s++)
+		if (s->owner && !strcmp(s->select, o->key))
+			return true;
+	return false;
+}
+
 /* "integer or list, 1 to 65536" */
-static char *type_text(const struct option *o)
+static char *type_text(const struct schema *row, const struct option *o)
 {
 	const char *one = o->types & OPTION_FLOAT ? "number" : o->types & OPTION_INT ? "integer" :
 	                  o->types & OPTION_BOOL ? "true or false" : o->types & OPTION_STRING ? "text" : "";
 	const char *list = !(o->types & OPTION_LIST) ? "" : *one ? " or list" : "list of numbers";
 	char *text;
 
+	if (selects(row, o))
+		return xstrdup("a name, see below");
 	if (o->choices) {
 		text = xstrdup(o->choices);
 		for (char *bar; (bar = strchr(text, '|'));)
@@ -62,7 +73,7 @@ static char *type_text(const struct option *o)
 static void print_options(FILE *out, const struct schema *row)
 {
 	for (const struct option *o = row->options; o && o->key; o++) {
-		char *type = type_text(o), *text = xasprintf("%s (%s)", o->help, type);
+		char *type = type_text(row, o), *text = xasprintf("%s (%s)", o->help, type);
 		int n = fprintf(out, "    %s%s%s", o->key, o->value ? " = " : "", o->value ? o->value : "");
 
 		print_words(out, n, text);

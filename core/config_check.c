@@ -107,52 +107,56 @@ static struct names group_names(const struct check *c)
 	return n;
 }
 
+/* The groups that have a key of this name, as full keys joined by "or"; NULL if there are none. To be freed. */
+static char *elsewhere(const struct check *c, const char *name)
+{
+	char *text = NULL, *longer;
+
+	for (const struct schema *s = c->schema; s->group; s++) {
+		char *key = xasprintf("%s.%s", s->group, name);
+
+		if (*s->group && row_option(s, key) && (!text || !strstr(text, key))) {
+			longer = xasprintf("%s%s%s", text ? text : "", text ? " or " : "", key);
+			free(text);
+			text = longer;
+		}
+		free(key);
+	}
+	return text;
+}
+
+/* Also for a key outside of all groups: perhaps it only forgot its own. */
 static void unknown_group(const struct check *c, const struct entry *e, const char *group)
 {
 	struct names groups = group_names(c);
-	const struct option *o;
-	bool hinted = false;
+	bool is_group = e->value.type == VALUE_GROUP || strchr(e->key, '.');
+	char *keys = is_group ? NULL : elsewhere(c, e->key);
 
-	if (e->value.type == VALUE_GROUP || strchr(e->key, '.')) {
-		error("%s: unknown group %s", e->where, group);
-	} else {                                /* a key outside of all groups: perhaps it only forgot its own */
-		error("%s: unknown key %s", e->where, e->key);
-		for (const struct schema *s = c->schema; s->group && !hinted; s++) {
-			for (o = s->options; o && o->key && !hinted; o++) {
-				if (*s->group && !strcmp(o->key, e->key)) {
-					hint("did you mean %s.%s?", s->group, o->key);
-					hinted = true;
-				}
-			}
-		}
-	}
-	if (!hinted)
+	error("%s: unknown %s %s", e->where, is_group ? "group" : "key", group);
+	if (keys)
+		hint("did you mean %s?", keys);
+	else
 		hint_names(group, "", &groups, "the groups are");
+	free(keys);
 	free(groups.name);
 }
 
 static void unknown_key(const struct check *c, const struct entry *e, const char *group, const char *rest)
 {
-	struct names keys = { 0 }, elsewhere = { 0 };
-	char *prefix;
+	struct names known = { 0 };
+	char *prefix = xasprintf("%s.", group), *keys = elsewhere(c, rest);
 
+	for (const struct schema *s = c->schema; s->group; s++)
+		for (const struct option *o = s->options; o && o->key && !strcmp(s->group, group); o++)
+			names_add(&known, o->key);
 	error("%s: unknown key %s", e->where, e->key);
-	for (const struct schema *s = c->schema; s->group; s++) {
-		for (const struct option *o = s->options; o && o->key; o++) {
-			if (!strcmp(s->group, group))
-				names_add(&keys, o->key);
-			else if (!strcmp(o->key, rest) && *s->group)
-				names_add(&elsewhere, s->group);
-		}
-	}
-	prefix = xasprintf("%s.", group);
-	if (elsewhere.count)
-		hint("did you mean %s.%s?", elsewhere.name[0], rest);
+	if (keys)
+		hint("did you mean %s?", keys);
 	else
-		hint_names(rest, prefix, &keys, "the keys of this group are");
+		hint_names(rest, prefix, &known, "the keys of this group are");
+	free(keys);
 	free(prefix);
-	free(keys.name);
-	free(elsewhere.name);
+	free(known.name);
 }
 
 /* Is this key the beginning of longer ones ("cluster.inter")? */

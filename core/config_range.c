@@ -143,9 +143,9 @@ void config_check_value(const struct schema *schema, const struct entry *e, cons
 	for (int i = 0; i < count; i++) {
 		if (item[i].type & (OPTION_INT | OPTION_FLOAT))
 			check_number(e, o, &item[i]);
-		else if (known.count)
+		else if (item[i].type == OPTION_STRING && known.count)
 			check_word(e, &known, item[i].s);
-		else if (!*item[i].s)
+		else if (item[i].type == OPTION_STRING && !*item[i].s)
 			error("%s: %s is an empty string", e->where, e->key);
 	}
 	if (v->type == OPTION_LIST && !count && known.count)
