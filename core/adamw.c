@@ -46,7 +46,6 @@ static void adamw_step(struct optimizer *o, struct stream *s, int64_t offset, in
 	                           state_out[0] + offset, state_out[1] + offset, x_out + offset);
 }
 
-extern const struct optimizer_ops optimizer_adamw;
 const struct optimizer_ops optimizer_adamw = {
 	.name = "adamw",
 	.paper = "Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization",

@@ -37,7 +37,6 @@ static void sgd_step(struct optimizer *o, struct stream *s, int64_t offset, int6
 	                         momentum ? state_out[0] + offset : NULL, x_out + offset);
 }
 
-extern const struct optimizer_ops optimizer_sgd;
 const struct optimizer_ops optimizer_sgd = {
 	.name = "sgd",
 	.paper = "Sutskever et al. 2013, On the importance of initialization and momentum in deep learning",

@@ -92,7 +92,6 @@ static const struct option resnet18_options[] = {
 	{ 0 },
 };
 
-extern const struct model_def model_resnet18;
 const struct model_def model_resnet18 = {
 	.name = "resnet18",
 	.paper = "He et al. 2015, Deep Residual Learning for Image Recognition",
@@ -100,7 +99,6 @@ const struct model_def model_resnet18 = {
 	.build = resnet18_build,
 };
 
-extern const struct model_def model_resnet20;
 const struct model_def model_resnet20 = {
 	.name = "resnet20",
 	.paper = "He et al. 2015, Deep Residual Learning for Image Recognition, section 4.2",

@@ -102,7 +102,6 @@ static const struct option vgg16_options[] = {
 	{ 0 },
 };
 
-extern const struct model_def model_vgg16;
 const struct model_def model_vgg16 = {
 	.name = "vgg16",
 	.paper = "Simonyan and Zisserman 2014, Very Deep Convolutional Networks for Large-Scale Image Recognition",
