@@ -59,8 +59,11 @@ int run_open_world(struct run *run, const struct config *config)
 	const struct device_ops *ops;
 
 	run->config = config;
-	if (world_open(&run->world, config_string(config, "comm.transport")))
+	if (world_open(&run->world, config_string(config, "comm.transport"))) {
+		if (launch_detect().rank == 0)
+			fputs(errors_text(), stderr);
 		return STATUS_COMM;
+	}
 	if (config_has(config, "world_size") && config_int(config, "world_size") != run->world.size) {
 		error("world_size = %lld (%s), but %d process%s started", (long long)config_int(config, "world_size"),
 		      config_origin(config, "world_size"), run->world.size, run->world.size == 1 ? " was" : "es were");

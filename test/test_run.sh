@@ -1,0 +1,114 @@
+#!/bin/sh
+# The program as a user runs it: whole trainings on tiny synthetic sets, by what they leave behind. Fingerprints of the parameters
+# (params_sha256) tell whether two runs did the same arithmetic to the last bit.
+set -u
+program=${BUILD:-build/gcc-dnnl}/cocod-train
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT INT TERM
+[ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMP_NUM_THREADS=1
+count=0 failed=0
+
+ok() {  # ok STATUS WHAT
+	count=$((count + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $count - $2"
+	else
+		echo "not ok $count - $2"
+		failed=$((failed + 1))
+		[ ! -f "$dir/log" ] || sed 's/^/# /' "$dir/log" | tail -n 8
+	fi
+}
+
+cat >"$dir/run.cfg" <<END
+model = { name = "resnet20"; width = 0.5; };
+data = { name = "synthetic"; images = 320; test_images = 70; size = 16; };
+train = { epochs = 2; batch = 16; eval_every = 1; };
+optimizer = { lr = 0.05; };
+device = { threads = 1; };
+output = { overwrite = true; log_every = 3; };
+END
+
+# train RANKS NAME [OPTIONS]: exit status of the run
+train() {
+	ranks=$1 name=$2
+	shift 2
+	if [ "$ranks" = 1 ]; then
+		timeout 300 "$program" --set output.dir="\"$dir/$name\"" "$@" "$dir/run.cfg" >"$dir/log" 2>&1
+	else
+		timeout 300 mpirun -np "$ranks" --oversubscribe --bind-to none "$program" --set output.dir="\"$dir/$name\"" "$@" "$dir/run.cfg" \
+			>"$dir/log" 2>&1
+	fi
+}
+value() { sed -n "s/.*\"$2\": \"*\([^\",]*\).*/\1/p" "$dir/$1/summary.json"; }
+same() { [ -n "$(value "$1" params_sha256)" ] && [ "$(value "$1" params_sha256)" = "$(value "$2" params_sha256)" ]; }
+
+# ---- what a run leaves behind ----
+
+train 1 one; ok $? "one worker trains"
+for file in config.cfg metrics.csv eval.csv summary.json rank-000.log; do
+	[ -s "$dir/one/$file" ]; ok $? "it leaves $file"
+done
+ls "$dir/one"/events.out.tfevents.* >/dev/null 2>&1; ok $? "it leaves an event file for TensorBoard"
+head -n 1 "$dir/one/metrics.csv" | grep -qx 'step,epoch,loss,accuracy,lr,images_per_s,compute_ms,comm_ms,exposed_ms,bytes_sent,wall_s,virtual_s'
+ok $? "metrics.csv has the documented columns"
+head -n 1 "$dir/one/eval.csv" | grep -qx 'epoch,step,test_loss,test_accuracy,wall_s,virtual_s'; ok $? "eval.csv has the documented columns"
+[ "$(tail -n 1 "$dir/one/metrics.csv" | cut -d, -f1)" = 40 ]; ok $? "the last row of metrics.csv is the last step"
+[ "$(wc -l <"$dir/one/eval.csv")" = 3 ]; ok $? "eval.csv has a row for each evaluation"
+missing=
+for key in algorithm model dataset world_size steps epochs final_train_loss final_test_accuracy best_test_accuracy images_per_s \
+	bytes_sent_per_step compute_ms comm_ms exposed_ms hidden_fraction wall_s virtual_s peak_memory_mb params_sha256; do
+	grep -q "\"$key\":" "$dir/one/summary.json" || missing="$missing $key"
+done
+[ -z "$missing" ]; ok $? "summary.json has every documented key$missing"
+"$program" --set output.dir="\"$dir/again\"" "$dir/one/config.cfg" >"$dir/log" 2>&1 && same one again
+ok $? "the config.cfg of a run gives the same run again, bit for bit"
+awk -F, 'NR == 2 { first = $3 } END { exit !($3 < first) }' "$dir/one/metrics.csv"; ok $? "the loss falls"
+
+# ---- what must not change a bit ----
+
+train 1 noeval --set train.eval_every=0 && same one noeval; ok $? "evaluation on or off"
+train 1 noprefetch --set data.prefetch=0 && same one noprefetch; ok $? "loader with or without its thread"
+for algorithm in ssgd local cocod; do
+	for method in none topk gtopk; do
+		set -- --set sync.algorithm=$algorithm --set compress.method=$method --set compress.density=0.05
+		train 3 hook "$@" --set comm.progress=hook
+		ok $? "$algorithm with $method trains on three workers"
+		train 3 thread "$@" --set comm.progress=thread --set train.eval_every=0 && same hook thread
+		ok $? "$algorithm with $method: driven by hook or thread, evaluation on or off"
+	done
+done
+train 2 late --set sync.algorithm=cocod --set comm.delay_ms=30 && train 2 early --set sync.algorithm=cocod && same late early
+ok $? "a slow network"
+train 3 unequal --set 'train.batch=[8, 16, 24]' && train 3 unequal2 --set 'train.batch=[8, 16, 24]' && same unequal unequal2
+ok $? "unequal batches, repeated"
+
+# ---- how it ends when it cannot go on ----
+
+train 2 nan --set optimizer.lr=1000.0 --set optimizer.weight_decay=1.0 --set output.log_every=1; [ $? = 4 ]; ok $? "a loss that is not a number ends all ranks with status 4"
+train 1 one --set output.overwrite=false; [ $? = 2 ] && grep -q 'holds an earlier run' "$dir/log"; ok $? "a used directory is refused"
+train 2 size --set world_size=3; [ $? = 2 ] && grep -q 'world_size = 3' "$dir/log"; ok $? "another world_size than asked for is refused"
+train 2 alone --set comm.transport=self; [ $? = 5 ] && grep -q 'side by side' "$dir/log"; ok $? "soloists under mpirun are refused"
+train 2 big --set train.batch=1000; [ $? = 2 ] && grep -q 'one step of all workers takes 2000 images' "$dir/log"
+ok $? "batches larger than the data set are refused"
+train 2 list --set 'train.batch=[8, 8, 8]'; [ $? = 2 ] && grep -q 'lists 3 batch sizes' "$dir/log"
+ok $? "a list of batch sizes of another length is refused"
+train 2 nodata --set data.name=cifar10 --set data.dir="\"$dir/nowhere\""
+[ $? = 3 ] && [ "$(grep -c '^.*error:' "$dir/log")" = 1 ]; ok $? "missing data: one message, status 3"
+if [ "$(id -u)" != 0 ]; then
+	mkdir -m 555 "$dir/locked"
+	train 1 locked/in; [ $? = 1 ]; ok $? "a directory that cannot be made: status 1"
+fi
+if [ -e /dev/full ]; then
+	mkdir -p "$dir/full" && ln -sf /dev/full "$dir/full/metrics.csv"
+	train 1 full; [ $? = 1 ] && grep -q 'No space left' "$dir/log"; ok $? "a full disk is said so, status 1"
+fi
+
+# ---- dry run ----
+
+train 1 dry --dry-run; ok $? "--dry-run"
+[ ! -e "$dir/dry" ] && grep -q 'nothing was trained' "$dir/log" && grep -q '1024' "$dir/log"
+ok $? "it predicts up to 1024 workers and leaves nothing behind"
+
+echo "1..$count"
+[ $failed = 0 ]
