@@ -1,0 +1,371 @@
+/*
+ * Trains the oracle's problem with the real sync algorithms, compressors and schedules: an arena of a few made-up tensors, driven
+ * through the interface of sync.h as the trainer does it. The gradient arena is poisoned with NaN before each step and becomes
+ * final range by range, so that whoever reads a gradient too early shows it.
+ */
+#ifndef SYNC_KIT_H
+#define SYNC_KIT_H
+
+#include <string.h>
+
+#include "../comm/sync/sync.h"
+#include "../core/config.h"
+#include "../core/lr.h"
+#include "../core/optimizer_list.h"
+#include "oracle.h"
+#include "ranks.h"
+
+enum { KIT_TENSORS = 5, KIT_N = 400 };
+
+static struct tensor_info kit_tensor[KIT_TENSORS];
+static bool kit_real[KIT_N];
+
+static void kit_layout(void)
+{
+	static const int64_t length[KIT_TENSORS] = { 48, 7, 100, 150, 64 };
+	int64_t offset = 0;
+
+	for (int i = 0; i < KIT_TENSORS; i++) {
+		struct tensor_info *t = &kit_tensor[i];
+
+		*t = (struct tensor_info){ .kind = TENSOR_BIAS, .order = KIT_TENSORS - i, .dims = 1, .dim = { length[i] }, .offset = offset, .n = length[i] };
+		snprintf(t->name, sizeof(t->name), "layer%d.weight", KIT_TENSORS - i);
+		for (int64_t j = 0; j < length[i]; j++)
+			kit_real[offset + j] = true;
+		offset += (length[i] + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
+	}
+	CHECK(offset == KIT_N);
+}
+
+static struct range kit_range(int i)
+{
+	int64_t end = i + 1 < KIT_TENSORS ? kit_tensor[i + 1].offset : KIT_N;
+
+	return (struct range){ kit_tensor[i].offset, end - kit_tensor[i].offset, &kit_tensor[i], 1 };
+}
+
+/* ---- a config from the registered tables ---- */
+
+static const struct schema *kit_schema(void)
+{
+	static const struct option select[][2] = {
+		{ { "name", OPTION_STRING, "\"sgd\"", 0, 0, NULL, "" }, { 0 } },
+		{ { "algorithm", OPTION_STRING, "\"ssgd\"", 0, 0, NULL, "" }, { 0 } },
+		{ { "method", OPTION_STRING, "\"none\"", 0, 0, NULL, "" }, { 0 } },
+		{ { "fusion", OPTION_STRING, "\"none\"", 0, 0, NULL, "" }, { 0 } },
+	};
+	static struct schema rows[64];
+	int count = 0;
+
+	if (rows[0].group)
+		return rows;
+	rows[count++] = (struct schema){ "optimizer", NULL, NULL, select[0], "" };
+	for (int i = 0; optimizer_list[i]; i++)
+		rows[count++] = (struct schema){ "optimizer", "name", optimizer_list[i]->name, optimizer_list[i]->options, "" };
+	rows[count++] = (struct schema){ "sync", NULL, NULL, select[1], "" };
+	for (int i = 0; sync_list[i]; i++)
+		rows[count++] = (struct schema){ "sync", "algorithm", sync_list[i]->name, sync_list[i]->options, "" };
+	rows[count++] = (struct schema){ "compress", NULL, NULL, select[2], "" };
+	for (int i = 0; compress_list[i]; i++)
+		rows[count++] = (struct schema){ "compress", "method", compress_list[i]->name, compress_list[i]->options, "" };
+	rows[count++] = (struct schema){ "schedule", NULL, NULL, select[3], "" };
+	for (int i = 0; schedule_list[i]; i++)
+		rows[count++] = (struct schema){ "schedule", "fusion", schedule_list[i]->name, schedule_list[i]->options, "" };
+	CHECK(count < 64);
+	return rows;
+}
+
+static const char *const algorithm_name[] = { "ssgd", "local", "cocod" }, *const method_name[] = { "none", "topk", "gtopk" };
+
+static struct config *kit_config(const struct oracle_setup *p, const char *scope, const char *fusion)
+{
+	const char *sets[16];
+	struct config *config;
+	char list[100] = "";
+	int count = 0;
+
+	for (int i = 0; i < p->warmups; i++)
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%g", i ? ", " : "", p->warmup[i]);
+	sets[count++] = xasprintf("sync.algorithm=%s", algorithm_name[p->algorithm]);
+	sets[count++] = xasprintf("sync.period=%d", (int)p->period);
+	sets[count++] = xasprintf("compress.method=%s", method_name[p->method]);
+	sets[count++] = xasprintf("compress.density=%.17g", p->density);
+	sets[count++] = xasprintf("compress.warmup=[%s]", list);
+	sets[count++] = xasprintf("compress.scope=%s", scope);
+	sets[count++] = xasprintf("schedule.fusion=%s", fusion);
+	sets[count++] = xasprintf("schedule.bucket_mb=0.001");
+	sets[count++] = xasprintf("optimizer.name=%s", p->adamw ? "adamw" : "sgd");
+	sets[count++] = xasprintf("optimizer.momentum=%.17g", p->momentum);
+	sets[count++] = xasprintf("optimizer.nesterov=%s", p->nesterov ? "true" : "false");
+	sets[count++] = xasprintf("optimizer.weight_decay=%.17g", p->weight_decay);
+	config = config_load(kit_schema(), NULL, sets, count, NULL);
+	if (!config)
+		die(STATUS_CONFIG, "%s", errors_text());
+	for (int i = 0; i < count; i++)
+		free((char *)sets[i]);
+	return config;
+}
+
+/* The pieces in which the compressor chooses, from the documentation of the schedules: "none" a tensor each, "size" whole tensors
+ * until 250 floats (0.001 MB) are full, "model" and compress.scope = "model" everything at once. */
+static void kit_ranges(struct oracle_setup *p, const char *scope, const char *fusion)
+{
+	bool whole = !strcmp(scope, "model") || !strcmp(fusion, "model");
+
+	p->ranges = 0;
+	for (int64_t i = 0, from = 0; i < KIT_TENSORS; i++) {
+		struct range r = kit_range((int)i);
+		int64_t end = r.offset + r.n;
+
+		if ((whole || (!strcmp(fusion, "size") && end - from < 250)) && i + 1 < KIT_TENSORS)
+			continue;
+		p->offset[p->ranges] = from;
+		p->length[p->ranges++] = end - from;
+		from = end;
+	}
+}
+
+/* ---- a device with its communicator ---- */
+
+struct kit {
+	struct device *dev;
+	struct stream *compute;
+	struct comm *comm;
+	const char *driver;
+};
+
+__attribute__((unused)) static struct kit kit_open(enum progress progress)
+{
+	struct kit k = { open_device("cpu", progress), NULL, NULL, progress == PROGRESS_HOOK ? "hook" : "thread" };
+
+	k.compute = k.dev->ops->stream->open(k.dev, STREAM_COMPUTE);
+	k.comm = comm_open(&world, k.dev);
+	return k;
+}
+
+__attribute__((unused)) static void kit_close(struct kit *k)
+{
+	comm_close(k->comm);
+	k->dev->ops->stream->close(k->compute);
+	k->dev->ops->close(k->dev);
+}
+
+/* ---- training ---- */
+
+struct trace {
+	int64_t steps;
+	float *x, *consensus;           /* steps × n: after each step; consensus only where asked for */
+	float *residual, *reference, *average, *sent;   /* of the end; zero if the algorithm has none */
+	double bytes, said;             /* sent by this rank in all; what sync->ops->bytes says of a step */
+	double *moved;                  /* n: sum over t of lr g of this worker, exactly the floats that were handed over */
+};
+
+static void trace_open(struct trace *t, int64_t steps)
+{
+	*t = (struct trace){ .steps = steps };
+	t->x = xcalloc((size_t)steps * KIT_N, sizeof(float));
+	t->consensus = xcalloc((size_t)steps * KIT_N, sizeof(float));
+	t->residual = xcalloc(KIT_N, sizeof(float));
+	t->reference = xcalloc(KIT_N, sizeof(float));
+	t->average = xcalloc(KIT_N, sizeof(float));
+	t->sent = xcalloc(KIT_N, sizeof(float));
+	t->moved = xcalloc(KIT_N, sizeof(double));
+}
+
+static void trace_close(struct trace *t)
+{
+	free(t->x);
+	free(t->consensus);
+	free(t->residual);
+	free(t->reference);
+	free(t->average);
+	free(t->sent);
+	free(t->moved);
+}
+
+struct reader {
+	struct state_visitor visitor;
+	struct kit *kit;
+	struct trace *trace;
+};
+
+static void kit_read(struct kit *k, float *host, const float *from)
+{
+	k->dev->ops->mem->copy(k->compute, host, from, KIT_N * sizeof(float), COPY_TO_HOST);
+	k->dev->ops->stream->sync(k->compute);
+}
+
+static void read_vector(struct state_visitor *v, const char *name, struct device *dev, float *data, int64_t n)
+{
+	struct reader *r = (struct reader *)v;
+	struct trace *t = r->trace;
+	float *to = !strcmp(name, "residual") ? t->residual : !strcmp(name, "reference") ? t->reference :
+	            !strcmp(name, "average") ? t->average : !strcmp(name, "sent") ? t->sent : NULL;
+
+	CHECK(dev == r->kit->dev && n == KIT_N);
+	if (to)
+		kit_read(r->kit, to, data);
+}
+
+static void read_number(struct state_visitor *v, const char *name, int64_t *value) { (void)v, (void)name, (void)value; }
+
+struct manner {
+	int64_t steps;
+	int64_t epoch_steps;            /* sync_epoch(t / epoch_steps) */
+	bool look;                      /* calls consensus() after every third step, and the state visitor */
+	double delay;
+	const int *batch;
+};
+
+static void kit_train(struct kit *k, const struct oracle_setup *p, const char *scope, const char *fusion, const struct manner *how,
+                      struct trace *trace)
+{
+	const struct mem_ops *mem = k->dev->ops->mem;
+	float *x = mem->alloc(k->dev, KIT_N * sizeof(float)), *g = mem->alloc(k->dev, KIT_N * sizeof(float)),
+	      *out = mem->alloc(k->dev, KIT_N * sizeof(float)), host[KIT_N];
+	struct config *config = kit_config(p, scope, fusion);
+	struct reader reader = { { read_vector, read_number }, k, trace };
+	struct optimizer optimizer;
+	struct sync sync;
+	double now[KIT_N];
+	int64_t looks = 0, before;
+
+	for (int64_t j = 0; j < KIT_N; j++) {
+		host[j] = (float)problem_start(p, j);
+		now[j] = host[j];
+	}
+	mem->copy(k->compute, x, host, sizeof(host), COPY_TO_DEVICE);
+	optimizer_init(&optimizer, optimizer_find(p->adamw ? "adamw" : "sgd"), config);
+	optimizer_bind(&optimizer, k->dev, KIT_N);
+	CHECK(sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == 0);
+	sync_bind(&sync, k->comm, k->compute, &optimizer, x, g, how->batch);
+	k->comm->delay = how->delay;
+	before = k->comm->bytes_sent;
+	trace->said = sync.ops->bytes(&sync, world.size);
+	for (int64_t t = 0; t < how->steps; t++) {
+		if (how->epoch_steps && t % how->epoch_steps == 0)
+			sync_epoch(&sync, t / how->epoch_steps);
+		sync.lr = problem_lr(p, t);
+		sync_begin(&sync, t);
+		for (int64_t j = 0; j < KIT_N; j++)
+			host[j] = NAN;
+		mem->copy(k->compute, g, host, sizeof(host), COPY_TO_DEVICE);
+		for (int i = 0; i < KIT_TENSORS; i++) {
+			struct range r = kit_range(i);
+
+			for (int64_t j = r.offset; j < r.offset + r.n; j++) {
+				host[j] = (float)problem_gradient(p, world.rank, t, j, now);
+				trace->moved[j] += problem_lr(p, t) * host[j];
+			}
+			mem->copy(k->compute, g + r.offset, host + r.offset, (size_t)r.n * sizeof(float), COPY_TO_DEVICE);
+			sync_grad_ready(&sync, &r);
+			k->dev->ops->stream->progress(k->dev);
+		}
+		sync_step(&sync, t);
+		kit_read(k, host, x);
+		memcpy(trace->x + t * KIT_N, host, sizeof(host));
+		for (int64_t j = 0; j < KIT_N; j++)
+			now[j] = host[j];
+		if (how->look && t % 3 == 1) {
+			sync.ops->consensus(&sync, out);
+			kit_read(k, trace->consensus + t * KIT_N, out);
+			looks++;
+		}
+		if (how->look && t % 5 == 3)
+			sync_state(&sync, &reader.visitor);
+	}
+	sync_state(&sync, &reader.visitor);
+	k->dev->ops->stream->sync(k->comm->stream);
+	trace->bytes = how->look ? NAN : (double)(k->comm->bytes_sent - before);
+	k->comm->delay = 0;
+	sync_release(&sync);
+	optimizer_release(&optimizer);
+	config_free(config);
+	mem->free(k->dev, x);
+	mem->free(k->dev, g);
+	mem->free(k->dev, out);
+}
+
+/* ---- cases ---- */
+
+static const char *filter = "";         /* argv[1]: only groups whose name contains it */
+
+/* Absolute, on a model whose weights are of order 1. Float rounding leaves less than 1e-6 after these few steps; a mistake in the
+ * algorithm leaves 1e-3 or more. */
+static const double BOUND = 5e-6;
+/* Choices of the oracle that float rounding could turn round: another seed, please. */
+static const double GAP = 5e-6;
+
+__attribute__((unused)) static bool wanted(const char *name) { return strstr(name, filter) != NULL; }
+
+__attribute__((unused)) static double worst(double a, double d) { return !(d <= a) ? d : a; }    /* NaN wins */
+
+__attribute__((unused)) static const struct { const char *name; double momentum, weight_decay; bool nesterov, adamw; double lr; } optimizers[] = {
+	{ "plain", 0, 0, false, false, 0.06 },
+	{ "momentum", 0.9, 0, false, false, 0.03 },
+	{ "nesterov+wd", 0.8, 0.01, true, false, 0.03 },
+	{ "adamw", 0.9, 0.02, false, true, 0.03 },
+};
+static const int even[ORACLE_WORKERS] = { 4, 4, 4, 4, 4, 4, 4, 4 }, uneven[ORACLE_WORKERS] = { 3, 1, 4, 2, 5, 1, 2, 6 };
+
+__attribute__((unused)) static struct oracle_setup setup(enum oracle_algorithm algorithm, enum oracle_method method, double density, int period, int optimizer,
+                                 const int *batch, const char *scope, const char *fusion)
+{
+	struct oracle_setup p = {
+		.workers = world.size, .n = KIT_N, .real = kit_real, .algorithm = algorithm, .period = period, .method = method, .density = density,
+		.lr = optimizers[optimizer].lr, .lr_decay = 0.01, .momentum = optimizers[optimizer].momentum,
+		.weight_decay = optimizers[optimizer].weight_decay, .nesterov = optimizers[optimizer].nesterov, .adamw = optimizers[optimizer].adamw,
+	};
+	double total = 0;
+
+	for (int i = 0; i < world.size; i++)
+		total += batch[i];
+	for (int i = 0; i < world.size; i++)
+		p.weight[i] = batch[i] / total;
+	kit_ranges(&p, scope, fusion);
+	return p;
+}
+
+/* Runs the oracle until a seed leaves no close choices; every rank does the same, so all take the same seed. x: own model after each
+ * step; mean: the weighted average. Returns the number of averages. */
+__attribute__((unused)) static int64_t oracle_run(struct oracle_setup *p, const struct manner *how, double *x, double *mean)
+{
+	for (p->seed = 1; p->seed < 200; p->seed++) {
+		struct oracle o;
+		int64_t averages;
+		double gap;
+
+		oracle_open(&o, p);
+		for (int64_t t = 0; t < how->steps && o.gap >= GAP; t++) {
+			o.epoch = how->epoch_steps ? t / how->epoch_steps : 0;
+			oracle_step(&o);
+			for (int64_t j = 0; j < KIT_N; j++) {
+				x[t * KIT_N + j] = o.x[world.rank][j];
+				mean[t * KIT_N + j] = oracle_mean(&o, j);
+			}
+		}
+		averages = o.averages;
+		gap = o.gap;
+		oracle_close(&o);
+		if (gap >= GAP)
+			return averages;
+	}
+	die(STATUS_FAILURE, "no seed without a close choice");
+}
+
+/* Bytes that all ranks together send for one average of one range, from the formulas of the papers. */
+__attribute__((unused)) static double expected_bytes(const struct oracle_setup *p, int64_t n)
+{
+	double k = (double)oracle_k(p->density, n), rounds = 0;
+	int power = 1, P = world.size;
+
+	if (p->method == DENSE)
+		return 2.0 * (P - 1) * 4 * (double)n;
+	if (p->method == TOPK)
+		return (double)P * (P - 1) * k * 8;
+	for (; 2 * power <= P; power *= 2)
+		rounds++;
+	return power * rounds * 8 * k + (P - power) * (2 * 8 * k + k);
+}
+
+#endif

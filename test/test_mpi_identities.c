@@ -1,0 +1,213 @@
+/*
+ * What must hold whatever the oracle says: local SGD with period 1 is S-SGD, density 1 is dense, one worker is SGD; and the
+ * compressors by themselves: outputs, residuals, conservation, bytes. With an argument only the groups whose name contains it.
+ */
+#include "sync_kit.h"
+
+static struct kit kits[2];
+static int P, R;
+
+static double distance(const struct trace *a, const struct trace *b)
+{
+	double d = 0;
+
+	for (int64_t i = 0; i < a->steps * KIT_N; i++)
+		d = worst(d, fabs((double)a->x[i] - b->x[i]));
+	return d;
+}
+
+static void one_run(struct oracle_setup p, const struct manner *how, int d, struct trace *trace)
+{
+	p.seed = 42;
+	trace_open(trace, how->steps);
+	kit_train(&kits[d], &p, "model", "size", how, trace);
+}
+
+static void test_identities(void)
+{
+	if (!wanted("identities"))
+		return;
+	for (int o = 0; o < 3; o++) {
+		struct manner how = { .steps = 13, .batch = uneven };
+		struct trace ssgd, other;
+		double d = 0;
+
+		one_run(setup(SSGD, DENSE, 1, 1, o, uneven, "model", "size"), &how, 0, &ssgd);
+		one_run(setup(LOCAL, DENSE, 1, 1, o, uneven, "model", "size"), &how, 1, &other);
+		d = distance(&ssgd, &other);
+		all_ok(d <= BOUND, "local with period 1 ≡ ssgd, %s: %.1e", optimizers[o].name, d);
+		trace_close(&other);
+		one_run(setup(COCOD, DENSE, 1, 1, o, uneven, "model", "size"), &how, 1, &other);
+		d = distance(&ssgd, &other);
+		all_ok(P == 1 ? d <= BOUND : d > 100 * BOUND, "cocod with period 1 is %s: %.1e", P == 1 ? "SGD on one worker" : "not ssgd", d);
+		trace_close(&other);
+		trace_close(&ssgd);
+	}
+	for (int a = SSGD; a <= COCOD; a++)
+		for (int m = TOPK; m <= GTOPK; m++) {
+			struct manner how = { .steps = 13, .batch = uneven };
+			struct trace dense, sparse;
+			double d, most = 0;
+
+			one_run(setup((enum oracle_algorithm)a, DENSE, 1, 3, 1, uneven, "model", "size"), &how, 0, &dense);
+			one_run(setup((enum oracle_algorithm)a, (enum oracle_method)m, 1, 3, 1, uneven, "model", "size"), &how, 1, &sparse);
+			d = distance(&dense, &sparse);
+			for (int64_t j = 0; j < KIT_N; j++)
+				most = worst(most, fabs(sparse.residual[j]));
+			all_ok(d <= BOUND && most == 0, "%s: %s of density 1 ≡ dense: %.1e, nothing in the residuals", algorithm_name[a], method_name[m], d);
+			trace_close(&dense);
+			trace_close(&sparse);
+		}
+}
+
+/* One worker ≡ SGD: against a loop that knows no workers at all. */
+static void test_one_worker(void)
+{
+	if (P != 1 || !wanted("one worker"))
+		return;
+	for (int a = SSGD; a <= COCOD; a++)
+		for (int o = 0; o < 3; o++) {
+			struct manner how = { .steps = 13, .batch = even };
+			struct oracle_setup p = setup((enum oracle_algorithm)a, DENSE, 1, 4, o, even, "model", "none");
+			double x[KIT_N], v[KIT_N] = { 0 }, g[KIT_N], error = 0;
+			struct trace trace;
+
+			one_run(p, &how, o % 2, &trace);
+			p.seed = 42;
+			for (int64_t j = 0; j < KIT_N; j++)
+				x[j] = problem_start(&p, j);
+			for (int64_t t = 0; t < how.steps; t++) {
+				for (int64_t j = 0; j < KIT_N; j++)
+					g[j] = problem_gradient(&p, 0, t, j, x) + p.weight_decay * x[j];
+				for (int64_t j = 0; j < KIT_N; j++) {
+					v[j] = p.momentum * v[j] + g[j];
+					x[j] -= problem_lr(&p, t) * (p.nesterov ? g[j] + p.momentum * v[j] : v[j]);
+					error = worst(error, fabs(trace.x[t * KIT_N + j] - x[j]));
+				}
+			}
+			all_ok(error <= BOUND, "one worker: %s ≡ SGD, %s: %.1e", algorithm_name[a], optimizers[o].name, error);
+			trace_close(&trace);
+		}
+}
+
+/* ---- the compressors by themselves: longer vectors, many rounds, in place and not ---- */
+
+static void test_compressor(struct kit *k, enum oracle_method m, double density, bool in_place)
+{
+	enum { ROUNDS = 6 };
+	struct oracle_setup p = setup(SSGD, m, density, 1, 0, uneven, "bucket", "none");
+	const struct mem_ops *mem = k->dev->ops->mem;
+	float *in = mem->alloc(k->dev, KIT_N * sizeof(float)), *out = in_place ? in : mem->alloc(k->dev, KIT_N * sizeof(float));
+	double lost[KIT_N] = { 0 }, put_in[KIT_N] = { 0 }, error = 0;
+	bool same = true, left_alone = true;
+	struct config *config = kit_config(&p, "bucket", "none");
+	struct trace trace;
+	struct reader reader = { { read_vector, read_number }, k, &trace };
+	struct range ranges[2] = { kit_range(1), kit_range(3) };        /* not all of the arena: the rest must be left alone */
+	struct oracle o;
+	struct compress c;
+	float host[KIT_N];
+	int64_t before;
+
+	trace_open(&trace, 1);
+	p.ranges = 2;
+	for (int i = 0; i < 2; i++) {
+		p.offset[i] = ranges[i].offset;
+		p.length[i] = ranges[i].n;
+	}
+	for (p.seed = 1;; p.seed++) {
+		oracle_open(&o, &p);
+		for (int round = 0; round < ROUNDS; round++) {
+			for (int i = 0; i < P; i++)
+				for (int64_t j = 0; j < KIT_N; j++)
+					o.g[i][j] = (float)noise(p.seed, (uint64_t)round, (uint64_t)i + 100, (uint64_t)j);
+			oracle_average(&o, o.g, o.average);
+		}
+		if (o.gap >= GAP)
+			break;
+		oracle_close(&o);
+	}
+	oracle_close(&o);
+	oracle_open(&o, &p);
+
+	CHECK(compress_init(&c, config) == 0);
+	compress_bind(&c, k->comm, p.weight, ranges, 2, KIT_N);
+	before = k->comm->bytes_sent;
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < P; i++)
+			for (int64_t j = 0; j < KIT_N; j++)
+				o.g[i][j] = (float)noise(p.seed, (uint64_t)round, (uint64_t)i + 100, (uint64_t)j);
+		oracle_average(&o, o.g, o.average);
+		for (int64_t j = 0; j < KIT_N; j++) {
+			host[j] = -1234;
+			put_in[j] += p.weight[R] * o.g[R][j];
+		}
+		mem->copy(k->compute, out, host, sizeof(host), COPY_TO_DEVICE);
+		for (int i = 0; i < 2; i++)
+			for (int64_t j = ranges[i].offset; j < ranges[i].offset + ranges[i].n; j++)
+				host[j] = (float)o.g[R][j];
+		mem->copy(k->compute, in, host, sizeof(host), COPY_TO_DEVICE);
+		comm_fork(k->comm, k->compute);
+		for (int i = 0; i < 2; i++)
+			compress_average(&c, &ranges[i], in, out);
+		k->dev->ops->stream->sync(k->comm->stream);
+		kit_read(k, host, out);
+		same = same_everywhere(host, sizeof(host)) && same;
+		for (int64_t j = 0; j < KIT_N; j++) {
+			bool inside = (j >= ranges[0].offset && j < ranges[0].offset + ranges[0].n) ||
+			              (j >= ranges[1].offset && j < ranges[1].offset + ranges[1].n);
+
+			if (inside) {
+				error = worst(error, fabs(host[j] - o.average[j]));
+				lost[j] -= host[j];
+			} else {
+				left_alone = left_alone && host[j] == -1234;
+				put_in[j] = 0;
+			}
+		}
+	}
+	compress_state(&c, &reader.visitor);
+	for (int64_t j = 0; j < KIT_N; j++) {
+		error = worst(error, fabs(trace.residual[j] - o.residual[R][j]));
+		put_in[j] -= p.weight[R] * trace.residual[j];
+	}
+	comm_host_reduce(verdicts, put_in, KIT_N, REDUCE_SUM);
+	for (int64_t j = 0; j < KIT_N; j++)
+		lost[0] = worst(lost[0], j ? fabs(put_in[j] + lost[j]) : fabs(put_in[0] + lost[0]));
+	all_ok(error <= 1e-5, "%s: %s of density %g alone, outputs and residuals: %.1e from the oracle", k->driver, method_name[m], density, error);
+	all_ok(same && left_alone, "%s: the same bits everywhere, and nothing outside the ranges is touched", method_name[m]);
+	all_ok(fabs(lost[0]) <= 1e-5, "%s of density %g: applied + residuals = inputs: %.1e", method_name[m], density, lost[0]);
+	all_ok(sum_everywhere((double)(k->comm->bytes_sent - before)) == ROUNDS * (expected_bytes(&p, ranges[0].n) + expected_bytes(&p, ranges[1].n)),
+	       "%s of density %g: bytes are what the formula says", method_name[m], density);
+	oracle_close(&o);
+	trace_close(&trace);
+	compress_release(&c);
+	config_free(config);
+	mem->free(k->dev, in);
+	if (!in_place)
+		mem->free(k->dev, out);
+}
+
+int main(int argc, char **argv)
+{
+	static const double densities[] = { 0.05, 0.3, 1 };
+
+	if (argc > 1)
+		filter = argv[1];
+	ranks_open();
+	P = world.size;
+	R = world.rank;
+	CHECK(P <= ORACLE_WORKERS);
+	kit_layout();
+	kits[0] = kit_open(world.any_thread ? PROGRESS_THREAD : PROGRESS_HOOK);
+	kits[1] = kit_open(PROGRESS_HOOK);
+	test_identities();
+	test_one_worker();
+	for (int m = DENSE; m <= GTOPK && wanted("compressor"); m++)
+		for (int d = 0; d < (m == DENSE ? 1 : 3); d++)
+			for (int in_place = 0; in_place < 2; in_place++)
+				test_compressor(&kits[(m + d + in_place) % 2], (enum oracle_method)m, densities[d], in_place);
+	kit_close(&kits[0]);
+	kit_close(&kits[1]);
+	return ranks_close();
+}
