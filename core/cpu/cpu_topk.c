@@ -19,7 +19,7 @@
 
 KERNEL_TABLES(struct sparse_kernels, sparse_kernels);
 
-enum { SAMPLE_MOST = 1 << 16, SAMPLE_LEAST = 1 << 10, SAMPLE_HITS = 64, ROOM_EXTRA = 1 << 15, TEAM_MOST = 64 };
+enum { SAMPLE_MOST = 1 << 16, SAMPLE_LEAST = 1 << 10, SAMPLE_HITS = 32, ROOM_EXTRA = 1 << 15, TEAM_MOST = 64 };
 
 /* Room for the candidates: normally 1.1 to 2 k of them come. */
 static int64_t room_for(int64_t n, int64_t k)
