@@ -97,7 +97,7 @@ $(BUILD)/libcocod.a: $(LIB_OBJ)
 
 $(BUILD)/%.o: %.c
 	@echo "  CC    $<"
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(if $(filter comm/comm_mpi.c,$<),$(MPI_CFLAGS)) -MMD -MP -c $< -o $@
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(if $(filter comm/comm_mpi.c test/bench_allreduce.c,$<),$(MPI_CFLAGS)) -MMD -MP -c $< -o $@
 
 define kernel_rule
 $(BUILD)/core/cpu/kernel/%.$(1).o: core/cpu/kernel/%.c
