@@ -4,7 +4,7 @@
  *
  *     bench_conv [batch 64] [threads 1] [resnet18|resnet20|vgg16] [winograd|direct|reference|all] [repetitions 7]
  *
- * Medians. Compare figures of one run only: the machine may be shared.
+ * The fastest of the repetitions. Compare figures of one run only: the machine may be shared.
  */
 #include <omp.h>
 #include <stdlib.h>
@@ -33,7 +33,7 @@ static const struct shape vgg16[] = {
 	{ 256, 256, 8, 3, 1, 2 }, { 256, 512, 4, 3, 1, 1 }, { 512, 512, 4, 3, 1, 2 }, { 512, 512, 2, 3, 1, 3 }, { 512, 10, 1, 1, 1, 1 }, { 0 },
 };
 
-enum { DIRECTIONS = 3, MOST = 64 };
+enum { DIRECTIONS = 3 };
 
 static float *filled(size_t n, unsigned seed)
 {
@@ -46,21 +46,13 @@ static float *filled(size_t n, unsigned seed)
 	return p;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Median seconds of forward, data gradient and filter gradient; false if the implementation refuses the shape. */
+/* Seconds of forward, data gradient and filter gradient; false if the implementation refuses the shape. */
 static bool measure(struct cpu_device *dev, const struct conv_impl *impl, const struct conv_desc *d, int repetitions, double seconds[])
 {
 	struct conv_plan *plan = impl->plan(dev, d);
 	int oh = conv_out(d->h, d->kh, d->stride, d->pad);
 	size_t nx = (size_t)d->n * d->h * d->w * d->c, ny = (size_t)d->n * oh * oh * d->out, nw = (size_t)d->out * d->kh * d->kw * d->c;
 	float *x, *y, *w, *dx, *dw;
-	double times[DIRECTIONS][MOST];
 
 	if (!plan)
 		return false;
@@ -76,11 +68,7 @@ static bool measure(struct cpu_device *dev, const struct conv_impl *impl, const 
 		impl->bwd_filter(dev, plan, x, y, dw, NULL);
 		t[3] = clock_now();
 		for (int k = 0; k < DIRECTIONS && i >= 0; k++)
-			times[k][i] = t[k + 1] - t[k];
-	}
-	for (int k = 0; k < DIRECTIONS; k++) {
-		qsort(times[k], repetitions, sizeof(double), compare);
-		seconds[k] = times[k][repetitions / 2];
+			seconds[k] = i == 0 || t[k + 1] - t[k] < seconds[k] ? t[k + 1] - t[k] : seconds[k];
 	}
 	impl->release(plan);
 	free(x), free(y), free(w), free(dx), free(dw);
@@ -97,8 +85,8 @@ int main(int argc, char **argv)
 	struct cpu_device dev = { .base.config = { .threads = threads }, .isa = cpu_isa(), .threads = threads };
 	double sum[DIRECTIONS] = { 0 }, wino[DIRECTIONS] = { 0 };
 
-	if (batch < 1 || threads < 1 || repetitions < 1 || repetitions > MOST)
-		die(STATUS_CONFIG, "usage: bench_conv [batch] [threads] [net] [implementation] [repetitions <= %d]", MOST);
+	if (batch < 1 || threads < 1 || repetitions < 1)
+		die(STATUS_CONFIG, "usage: bench_conv [batch] [threads] [net] [implementation] [repetitions]");
 	omp_set_num_threads(threads);
 	printf("%s, batch %d, %d thread%s, %s, %s: ms (effective GF/s)\n", net, batch, threads, threads > 1 ? "s" : "", cpu_isa_name(dev.isa), dnnl_words());
 	for (const struct shape *s = shapes; s->c; s++) {

@@ -332,11 +332,17 @@ static const char *chosen(const char *conv, bool reference, const struct conv_de
 static void test_choice(void)
 {
 	static const struct conv_desc d = { .n = 2, .h = 8, .w = 8, .c = 16, .out = 16, .kh = 3, .kw = 3, .stride = 1, .pad = 1 };
+	static const struct conv_desc small = { .n = 2, .h = 2, .w = 2, .c = 16, .out = 16, .kh = 3, .kw = 3, .stride = 1, .pad = 1 };
+	static const struct conv_desc strided = { .n = 2, .h = 8, .w = 8, .c = 16, .out = 16, .kh = 3, .kw = 3, .stride = 2, .pad = 1 };
+	bool have_dnnl = strcmp(dnnl_words(), "no oneDNN");
 
 	ok(!strcmp(chosen("auto", false, &d), "winograd"), "auto takes Winograd for 3x3 of stride 1");
 	ok(!strcmp(chosen("winograd", false, &d), "winograd"), "so does winograd");
 	ok(strcmp(chosen("direct", false, &d), "winograd"), "direct does not");
 	ok(!strcmp(chosen("reference", false, &d), "reference"), "reference is plain C");
+	ok(!strcmp(chosen("auto", false, &small), have_dnnl ? "direct" : "winograd"), "auto takes oneDNN for images of 2x2, if it is there");
+	ok(!strcmp(chosen("winograd", false, &small), "winograd"), "winograd insists on Winograd");
+	ok(!strcmp(chosen("auto", false, &strided), have_dnnl ? "direct" : "reference"), "what is left goes to oneDNN, else to plain C");
 	ok(!strcmp(chosen("auto", true, &d), "reference"), "the reference device is plain C");
 }
 
