@@ -63,7 +63,7 @@ static int check_sizes(const char *folder)
 		free(path);
 	}
 	if (missing) {
-		error("cifar10: expected %s to %s and %s in %s, %d of the %d files are missing", file_name[0], file_name[TRAIN_FILES - 1],
+		error("cifar10: expected %s to %s and %s in %s; missing: %d of %d", file_name[0], file_name[TRAIN_FILES - 1],
 		      file_name[TRAIN_FILES], folder, missing, FILES);
 		hint("%s", where);
 	}

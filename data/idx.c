@@ -176,7 +176,7 @@ static int open_files(struct idx *f, const char *dir)
 	}
 	if (missing) {
 		error("fashion-mnist: expected train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
-		      "t10k-labels-idx1-ubyte (or .gz) in %s, %d of the 4 files are missing", dir, missing);
+		      "t10k-labels-idx1-ubyte (or .gz) in %s; missing: %d of %d", dir, missing, FILES);
 		return hint("%s", where);
 	}
 	for (int i = 0; i < FILES; i++) {
@@ -220,9 +220,11 @@ static int cut(struct split *s, const struct config *config, const char *key, co
 {
 	int64_t limit = config_int(config, key);
 
-	if (limit > s->count)
-		return error("%s: %s = %lld, but %s has %lld images", config_origin(config, key), key, (long long)limit, f->path,
-			     (long long)s->count);
+	if (limit > s->count) {
+		error("%s: %s = %lld, but %s has %lld images", config_origin(config, key), key, (long long)limit, f->path,
+		      (long long)s->count);
+		return hint("0 for all of them");
+	}
 	if (limit)
 		s->count = limit;
 	return 0;
