@@ -95,13 +95,17 @@ static bool buffer_intact(const struct buffer *b)
 
 static void buffer_close(struct buffer *b) { free(b->memory); }
 
+/* Bell enough for a test, and four times as fast as a normal distribution: the sum of two uniform ones. */
 __attribute__((unused)) static void fill(float *x, int64_t n, uint32_t which, double mean, double deviation)
 {
 	struct rng rng;
 
 	rng_init(&rng, 7, RNG_TEST, which, 0);
-	for (int64_t i = 0; i < n; i++)
-		x[i] = (float)(mean + deviation * rng_normal(&rng));
+	for (int64_t i = 0; i < n; i++) {
+		uint32_t word = rng_u32(&rng);
+
+		x[i] = (float)(mean + deviation * 2.449 * ((word >> 16) + (word & 0xffff) - 65535.0) / 65536);
+	}
 }
 
 /* The largest |a - b| relative to the largest |b| (at least `least`); infinite if anything is not a number. */
