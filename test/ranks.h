@@ -14,14 +14,14 @@
 static struct world world;
 static struct comm *verdicts;
 
-static struct device *open_device(const char *name, enum progress progress)
+static inline struct device *open_device(const char *name, enum progress progress)
 {
 	struct device_config config = { .threads = 1, .progress = progress, .conv = "auto" };
 
 	return device_find(name)->open(&config);
 }
 
-static void ranks_open(void)
+static inline void ranks_open(void)
 {
 	if (world_open(&world, "auto")) {
 		fprintf(stderr, "%s", errors_text());
@@ -31,7 +31,7 @@ static void ranks_open(void)
 }
 
 /* Says on every rank whether all of them agree. */
-__attribute__((format(printf, 2, 3), unused)) static bool all_ok(bool condition, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static inline bool all_ok(bool condition, const char *fmt, ...)
 {
 	double failed = !condition;
 	char text[512];
@@ -50,14 +50,14 @@ __attribute__((format(printf, 2, 3), unused)) static bool all_ok(bool condition,
 	return failed == 0;
 }
 
-__attribute__((unused)) static void all_skip(const char *what, const char *why)
+static inline void all_skip(const char *what, const char *why)
 {
 	if (world.rank == 0)
 		skip(what, why);
 }
 
 /* FNV-1a: enough to see whether all ranks hold the same bits. */
-__attribute__((unused)) static uint64_t hash_bytes(const void *data, size_t bytes)
+static inline uint64_t hash_bytes(const void *data, size_t bytes)
 {
 	const unsigned char *p = data;
 	uint64_t h = 14695981039346656037u;
@@ -67,7 +67,7 @@ __attribute__((unused)) static uint64_t hash_bytes(const void *data, size_t byte
 	return h;
 }
 
-__attribute__((unused)) static bool same_everywhere(const void *data, size_t bytes)
+static inline bool same_everywhere(const void *data, size_t bytes)
 {
 	uint64_t mine = hash_bytes(data, bytes), *all = xcalloc((size_t)world.size, sizeof(*all));
 	bool same = true;
@@ -79,19 +79,19 @@ __attribute__((unused)) static bool same_everywhere(const void *data, size_t byt
 	return same;
 }
 
-__attribute__((unused)) static double sum_everywhere(double value)
+static inline double sum_everywhere(double value)
 {
 	comm_host_reduce(verdicts, &value, 1, REDUCE_SUM);
 	return value;
 }
 
-__attribute__((unused)) static double most_everywhere(double value)
+static inline double most_everywhere(double value)
 {
 	comm_host_reduce(verdicts, &value, 1, REDUCE_MAX);
 	return value;
 }
 
-static int ranks_close(void)
+static inline int ranks_close(void)
 {
 	struct device *dev = verdicts->device;
 

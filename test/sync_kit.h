@@ -20,7 +20,7 @@ enum { KIT_TENSORS = 5, KIT_N = 400 };
 static struct tensor_info kit_tensor[KIT_TENSORS];
 static bool kit_real[KIT_N];
 
-static void kit_layout(void)
+static inline void kit_layout(void)
 {
 	static const int64_t length[KIT_TENSORS] = { 48, 7, 100, 150, 64 };
 	int64_t offset = 0;
@@ -37,7 +37,7 @@ static void kit_layout(void)
 	CHECK(offset == KIT_N);
 }
 
-static struct range kit_range(int i)
+static inline struct range kit_range(int i)
 {
 	int64_t end = i + 1 < KIT_TENSORS ? kit_tensor[i + 1].offset : KIT_N;
 
@@ -46,7 +46,7 @@ static struct range kit_range(int i)
 
 /* ---- a config from the registered tables ---- */
 
-static const struct schema *kit_schema(void)
+static inline const struct schema *kit_schema(void)
 {
 	static const struct option select[][2] = {
 		{ { "name", OPTION_STRING, "\"sgd\"", 0, 0, NULL, "" }, { 0 } },
@@ -77,7 +77,7 @@ static const struct schema *kit_schema(void)
 
 static const char *const algorithm_name[] = { "ssgd", "local", "cocod" }, *const method_name[] = { "none", "topk", "gtopk" };
 
-static struct config *kit_config(const struct oracle_setup *p, const char *scope, const char *fusion)
+static inline struct config *kit_config(const struct oracle_setup *p, const char *scope, const char *fusion)
 {
 	const char *sets[16];
 	struct config *config;
@@ -108,7 +108,7 @@ static struct config *kit_config(const struct oracle_setup *p, const char *scope
 
 /* The pieces in which the compressor chooses, from the documentation of the schedules: "none" a tensor each, "size" whole tensors
  * until 250 floats (0.001 MB) are full, "model" and compress.scope = "model" everything at once. */
-static void kit_ranges(struct oracle_setup *p, const char *scope, const char *fusion)
+static inline void kit_ranges(struct oracle_setup *p, const char *scope, const char *fusion)
 {
 	bool whole = !strcmp(scope, "model") || !strcmp(fusion, "model");
 
@@ -134,7 +134,7 @@ struct kit {
 	const char *driver;
 };
 
-__attribute__((unused)) static struct kit kit_open(enum progress progress)
+static inline struct kit kit_open(enum progress progress)
 {
 	struct kit k = { open_device("cpu", progress), NULL, NULL, progress == PROGRESS_HOOK ? "hook" : "thread" };
 
@@ -143,7 +143,7 @@ __attribute__((unused)) static struct kit kit_open(enum progress progress)
 	return k;
 }
 
-__attribute__((unused)) static void kit_close(struct kit *k)
+static inline void kit_close(struct kit *k)
 {
 	comm_close(k->comm);
 	k->dev->ops->stream->close(k->compute);
@@ -160,7 +160,7 @@ struct trace {
 	double *moved;                  /* n: sum over t of lr g of this worker, exactly the floats that were handed over */
 };
 
-static void trace_open(struct trace *t, int64_t steps)
+static inline void trace_open(struct trace *t, int64_t steps)
 {
 	*t = (struct trace){ .steps = steps };
 	t->x = xcalloc((size_t)steps * KIT_N, sizeof(float));
@@ -172,7 +172,7 @@ static void trace_open(struct trace *t, int64_t steps)
 	t->moved = xcalloc(KIT_N, sizeof(double));
 }
 
-static void trace_close(struct trace *t)
+static inline void trace_close(struct trace *t)
 {
 	free(t->x);
 	free(t->consensus);
@@ -189,13 +189,13 @@ struct reader {
 	struct trace *trace;
 };
 
-static void kit_read(struct kit *k, float *host, const float *from)
+static inline void kit_read(struct kit *k, float *host, const float *from)
 {
 	k->dev->ops->mem->copy(k->compute, host, from, KIT_N * sizeof(float), COPY_TO_HOST);
 	k->dev->ops->stream->sync(k->compute);
 }
 
-static void read_vector(struct state_visitor *v, const char *name, struct device *dev, float *data, int64_t n)
+static inline void read_vector(struct state_visitor *v, const char *name, struct device *dev, float *data, int64_t n)
 {
 	struct reader *r = (struct reader *)v;
 	struct trace *t = r->trace;
@@ -207,7 +207,7 @@ static void read_vector(struct state_visitor *v, const char *name, struct device
 		kit_read(r->kit, to, data);
 }
 
-static void read_number(struct state_visitor *v, const char *name, int64_t *value) { (void)v, (void)name, (void)value; }
+static inline void read_number(struct state_visitor *v, const char *name, int64_t *value) { (void)v, (void)name, (void)value; }
 
 struct manner {
 	int64_t steps;
@@ -217,7 +217,7 @@ struct manner {
 	const int *batch;
 };
 
-static void kit_train(struct kit *k, const struct oracle_setup *p, const char *scope, const char *fusion, const struct manner *how,
+static inline void kit_train(struct kit *k, const struct oracle_setup *p, const char *scope, const char *fusion, const struct manner *how,
                       struct trace *trace)
 {
 	const struct mem_ops *mem = k->dev->ops->mem;
@@ -296,9 +296,9 @@ static const double BOUND = 5e-6;
 /* Choices of the oracle that float rounding could turn round: another seed, please. */
 static const double GAP = 5e-6;
 
-__attribute__((unused)) static bool wanted(const char *name) { return strstr(name, filter) != NULL; }
+static inline bool wanted(const char *name) { return strstr(name, filter) != NULL; }
 
-__attribute__((unused)) static double worst(double a, double d) { return !(d <= a) ? d : a; }    /* NaN wins */
+static inline double worst(double a, double d) { return !(d <= a) ? d : a; }    /* NaN wins */
 
 __attribute__((unused)) static const struct { const char *name; double momentum, weight_decay; bool nesterov, adamw; double lr; } optimizers[] = {
 	{ "plain", 0, 0, false, false, 0.06 },
@@ -306,9 +306,9 @@ __attribute__((unused)) static const struct { const char *name; double momentum,
 	{ "nesterov+wd", 0.8, 0.01, true, false, 0.03 },
 	{ "adamw", 0.9, 0.02, false, true, 0.03 },
 };
-static const int even[ORACLE_WORKERS] = { 4, 4, 4, 4, 4, 4, 4, 4 }, uneven[ORACLE_WORKERS] = { 3, 1, 4, 2, 5, 1, 2, 6 };
+__attribute__((unused)) static const int even[ORACLE_WORKERS] = { 4, 4, 4, 4, 4, 4, 4, 4 }, uneven[ORACLE_WORKERS] = { 3, 1, 4, 2, 5, 1, 2, 6 };
 
-__attribute__((unused)) static struct oracle_setup setup(enum oracle_algorithm algorithm, enum oracle_method method, double density, int period, int optimizer,
+static inline struct oracle_setup setup(enum oracle_algorithm algorithm, enum oracle_method method, double density, int period, int optimizer,
                                  const int *batch, const char *scope, const char *fusion)
 {
 	struct oracle_setup p = {
@@ -328,7 +328,7 @@ __attribute__((unused)) static struct oracle_setup setup(enum oracle_algorithm a
 
 /* Runs the oracle until a seed leaves no close choices; every rank does the same, so all take the same seed. x: own model after each
  * step; mean: the weighted average. Returns the number of averages. */
-__attribute__((unused)) static int64_t oracle_run(struct oracle_setup *p, const struct manner *how, double *x, double *mean)
+static inline int64_t oracle_run(struct oracle_setup *p, const struct manner *how, double *x, double *mean)
 {
 	for (p->seed = 1; p->seed < 200; p->seed++) {
 		struct oracle o;
@@ -354,7 +354,7 @@ __attribute__((unused)) static int64_t oracle_run(struct oracle_setup *p, const 
 }
 
 /* Bytes that all ranks together send for one average of one range, from the formulas of the papers. */
-__attribute__((unused)) static double expected_bytes(const struct oracle_setup *p, int64_t n)
+static inline double expected_bytes(const struct oracle_setup *p, int64_t n)
 {
 	double k = (double)oracle_k(p->density, n), rounds = 0;
 	int power = 1, P = world.size;
