@@ -1,0 +1,49 @@
+#!/bin/sh
+# Nothing allocates after the first step: a run of 40 steps asks for memory exactly as often as one of 4. Counted are the calls of
+# the program's own code; evaluation happens once, at the end, in both.
+set -u
+program=${BUILD:-build/gcc-dnnl}/cocod-train
+if [ "${ASAN:-0}${TSAN:-0}" != 00 ]; then
+	echo "ok 1 - allocations # SKIP the sanitizers own malloc"
+	echo "1..1"
+	exit 0
+fi
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT INT TERM
+[ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+cat >"$dir/run.cfg" <<END
+model = { name = "resnet18"; width = 0.25; };
+data = { name = "synthetic"; images = 320; test_images = 40; size = 16; };
+train = { epochs = 100; batch = 8; eval_every = 0; };
+compress = { density = 0.05; };
+device = { threads = 1; };
+output = { overwrite = true; log_every = 2; };
+END
+${CC:-cc} -D_GNU_SOURCE -O1 -fPIC -shared -o "$dir/count.so" test/count_alloc.c || exit 1
+
+# counts STEPS [OPTIONS]: the sorted counts of the two ranks
+counts() {
+	steps=$1
+	shift
+	rm -f "$dir/count"
+	mpirun -np 2 --oversubscribe --bind-to none -x LD_PRELOAD="$dir/count.so" -x COUNT_ALLOC="$dir/count" "$program" \
+		--set train.max_steps="$steps" --set output.dir="\"$dir/run\"" "$@" "$dir/run.cfg" >"$dir/log" 2>&1 || sed 's/^/# /' "$dir/log" >&2
+	sort -n "$dir/count" | tr '\n' ' '
+}
+
+count=0 failed=0
+for algorithm in ssgd local cocod; do
+	for method in none topk gtopk; do
+		set -- --set sync.algorithm=$algorithm --set compress.method=$method
+		short=$(counts 4 "$@") long=$(counts 40 "$@")
+		count=$((count + 1))
+		if [ -n "$short" ] && [ "$short" = "$long" ]; then
+			echo "ok $count - $algorithm with $method: $long allocations on the two ranks in 4 and in 40 steps"
+		else
+			echo "not ok $count - $algorithm with $method: $short allocations in 4 steps, $long in 40"
+			failed=1
+		fi
+	done
+done
+echo "1..$count"
+exit $failed
