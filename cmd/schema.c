@@ -82,7 +82,8 @@ static const struct option comm_options[] = {
 static const struct option device_options[] = {
 	{ "kind", OPTION_STRING, "\"auto\"", 0, 0, NULL, "what computes" },
 	{ "threads", OPTION_INT, "0", 0, 1024, NULL, "computing threads of each worker; 0: its share of the cores it may run on" },
-	{ "conv", OPTION_STRING, "\"auto\"", 0, 0, "auto|winograd|direct|reference", "kernels for convolutions; auto: the fastest that fits each" },
+	{ "conv", OPTION_STRING, "\"auto\"", 0, 0, "auto|winograd|direct|reference",
+	  "kernels for convolutions; auto: the fastest that fits each" },
 	{ 0 },
 };
 
