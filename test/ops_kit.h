@@ -71,7 +71,7 @@ struct buffer {
 };
 
 /* n floats with canaries on both sides; `shift` floats off the alignment. */
-static struct buffer buffer_open(int64_t n, int shift)
+__attribute__((unused)) static struct buffer buffer_open(int64_t n, int shift)
 {
 	struct buffer b = { .n = n, .memory = aligned_alloc(64, ((size_t)n + 2 * CANARIES + 32) / 16 * 64) };
 
@@ -84,7 +84,7 @@ static struct buffer buffer_open(int64_t n, int shift)
 	return b;
 }
 
-static bool buffer_intact(const struct buffer *b)
+__attribute__((unused)) static bool buffer_intact(const struct buffer *b)
 {
 	int bad = 0;
 
@@ -93,7 +93,7 @@ static bool buffer_intact(const struct buffer *b)
 	return bad == 0;
 }
 
-static void buffer_close(struct buffer *b) { free(b->memory); }
+__attribute__((unused)) static void buffer_close(struct buffer *b) { free(b->memory); }
 
 /* Bell enough for a test, and four times as fast as a normal distribution: the sum of two uniform ones. */
 __attribute__((unused)) static void fill(float *x, int64_t n, uint32_t which, double mean, double deviation)
