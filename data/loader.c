@@ -218,8 +218,8 @@ bool loader_next(struct loader *l, struct batch *b)
 }
 
 /*
- * The maker may be in the middle of a batch: it notices the new generation when it is done and drops it. Until then it writes into
- * the slot after the last filled one; the ring is emptied by moving `first` onto that very slot, which it will fill next.
+ * The maker may be in the middle of a batch: it notices the new generation when it is done, drops the batch and goes on from the new
+ * place. Nobody else writes to slots, so the ring is emptied by counting none as filled.
  */
 void loader_start(struct loader *l, int64_t epoch, int64_t step)
 {
@@ -231,7 +231,6 @@ void loader_start(struct loader *l, int64_t epoch, int64_t step)
 		l->reader = (struct position){ epoch + 1, 0 };
 	pthread_mutex_lock(&l->lock);
 	l->generation++;
-	l->first = (l->first + l->filled) % l->slots;
 	l->filled = 0;
 	l->held = 0;
 	l->maker = l->reader;
