@@ -3,6 +3,7 @@
  * for bit; the reference is a plain sort. Beside that, nothing may get lost: what went out and what stayed behind is acc.
  */
 #include "../core/clock.h"
+#include "../core/cpu/cpu_sparse.h"
 #include "ops_kit.h"
 
 /* ---- kinds of data, each nasty in a way of its own ---- */
@@ -17,13 +18,19 @@ static float data_rising(struct rng *r, int64_t i, int64_t n) { (void)r; return 
 static float data_nan(struct rng *r, int64_t i, int64_t n) { (void)n; return i % 1000 == 17 ? NAN : i % 1000 == 18 ? -INFINITY : (float)rng_normal(r); }
 /* all large values lie together, where only one or two samples fall */
 static float data_hidden(struct rng *r, int64_t i, int64_t n) { return (float)rng_normal(r) * (i > n / 2 && i < n / 2 + n / 50 ? 1e6f : 1e-6f); }
-/* the sample's law applied to every element but those that it picks, which it does not know: layers of very different scale */
+/* layers of very different scale */
 static float data_layers(struct rng *r, int64_t i, int64_t n) { return (float)(rng_normal(r) * exp(20.0 * (double)(i * 7 / n) / 7)); }
+
+/* traps: large only where the sample looks (too few reach its bound), or only where it does not (far too many do) */
+static uint8_t *looked_at;
+static float data_looked_at(struct rng *r, int64_t i, int64_t n) { (void)n; return (float)(rng_normal(r) * (looked_at[i] ? 1e3 : 1)); }
+static float data_overlooked(struct rng *r, int64_t i, int64_t n) { (void)n; return (float)(rng_normal(r) * (looked_at[i] ? 1e-3 : 1)); }
 
 static const struct { const char *name; float (*at)(struct rng *, int64_t i, int64_t n); } kinds[] = {
 	{ "normal", data_normal }, { "all zero", data_zero }, { "all equal", data_equal }, { "ties", data_ties },
 	{ "denormals", data_denormal }, { "mostly zero", data_mostly_zero }, { "rising", data_rising }, { "NaN and infinity", data_nan },
-	{ "hidden", data_hidden }, { "layers", data_layers },
+	{ "hidden", data_hidden }, { "layers", data_layers }, { "looked at", data_looked_at },
+	{ "overlooked", data_overlooked },
 };
 
 static const struct { int64_t n, k; } sizes[] = {
@@ -65,6 +72,9 @@ static const char *topk_case(struct rig *r, struct rig *ref, int64_t n, int64_t 
 	size_t list = (size_t)(k + 1) * sizeof(struct sparse), work = r->ops->sparse->work_size(n, k);
 	size_t work_ref = ref->ops->sparse->work_size(n, k);
 
+	looked_at = calloc(1, (size_t)n);
+	for (int64_t i = 0, m = cpu_topk_samples(n, k); i < m; i++)
+		looked_at[cpu_topk_place(n, m, i)] = 1;
 	t.out = calloc(1, list);
 	t.want = calloc(1, list);
 	t.work = malloc((work > work_ref ? work : work_ref) + 64);
@@ -97,6 +107,7 @@ static const char *topk_case(struct rig *r, struct rig *ref, int64_t n, int64_t 
 	free(t.want);
 	free(t.work);
 	free(t.acc);
+	free(looked_at);
 	return wrong;
 }
 

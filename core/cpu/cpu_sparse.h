@@ -15,4 +15,8 @@ struct topk_args {
 void cpu_topk_run(void *args, int team);        /* struct topk_args */
 size_t cpu_topk_work(int64_t n, int64_t k);     /* bytes of work */
 
+/* Where top-k samples, so that a test can set it traps: how many places (0: it takes all elements), and the i-th of m. */
+int64_t cpu_topk_samples(int64_t n, int64_t k);
+int64_t cpu_topk_place(int64_t n, int64_t m, int64_t i);
+
 #endif

@@ -37,35 +37,38 @@ size_t cpu_topk_work(int64_t n, int64_t k)
 	return (size_t)(room > SAMPLE_MOST ? room : SAMPLE_MOST) * sizeof(struct sparse);
 }
 
-/* One element of each of m equal stretches, at a place in it that hashing picks: data has periods, the sample must not. */
-static void sample(const struct topk_args *a, int64_t m, struct sparse *out)
+int64_t cpu_topk_samples(int64_t n, int64_t k)
 {
-	int64_t stretch = a->n / m;
-
-	for (int64_t i = 0; i < m; i++) {
-		uint64_t hash = (uint64_t)(i + 1) * 0x9E3779B97F4A7C15u;
-		int64_t at = i * stretch + (int64_t)((hash >> 32) * (uint64_t)stretch >> 32);
-
-		out[i] = (struct sparse){ (uint32_t)at, a->residual[at] + a->in[at] };
-	}
-}
-
-/* A magnitude that at least k elements reach, but for some four standard deviations of bad luck. */
-static uint32_t lower_bound(const struct topk_args *a)
-{
-	int64_t m = (int64_t)(SAMPLE_HITS * (double)a->n / (double)a->k);
-	int64_t rank;
-	double expected;
+	int64_t m = (int64_t)(SAMPLE_HITS * (double)n / (double)k);
 
 	m = m > SAMPLE_MOST ? SAMPLE_MOST : m < SAMPLE_LEAST ? SAMPLE_LEAST : m;
-	if (a->n <= 2 * m && room_for(a->n, a->k) == a->n)
-		return 0;                       /* small: take all */
-	m = m < a->n / 2 ? m : a->n / 2;
-	expected = (double)a->k * (double)m / (double)a->n;
+	if (n <= 2 * m && room_for(n, k) == n)
+		return 0;
+	return m < n / 2 ? m : n / 2;
+}
+
+/* One element of each of m equal stretches, at a place in it that hashing picks: data has periods, the sample must not. */
+int64_t cpu_topk_place(int64_t n, int64_t m, int64_t i)
+{
+	uint64_t hash = (uint64_t)(i + 1) * 0x9E3779B97F4A7C15u, stretch = (uint64_t)(n / m);
+
+	return i * (int64_t)stretch + (int64_t)((hash >> 32) * stretch >> 32);
+}
+
+/* A magnitude that at least k elements reach, but for some four standard deviations of bad luck; 0: all do. */
+static uint32_t lower_bound(const struct topk_args *a)
+{
+	int64_t m = cpu_topk_samples(a->n, a->k), rank;
+	double expected = (double)a->k * (double)m / (double)a->n;
+
 	rank = (int64_t)(expected + 4 * sqrt(expected) + 2);
 	if (rank > m)
 		return 0;
-	sample(a, m, a->work);
+	for (int64_t i = 0; i < m; i++) {
+		int64_t at = cpu_topk_place(a->n, m, i);
+
+		a->work[i] = (struct sparse){ (uint32_t)at, a->residual[at] + a->in[at] };
+	}
 	return cut_list(m, rank, a->work).bits;
 }
 
