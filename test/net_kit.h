@@ -111,4 +111,68 @@ __attribute__((unused)) static void kit_fill_params(struct net *net)
 			net->buffer[net->buffer_tensor[i].offset + k] = net->buffer_tensor[i].kind == TENSOR_VAR;
 }
 
+/* Every kind of layer in a few thousand numbers; all ways in which gradients meet. */
+__attribute__((unused)) static bool kit_tiny_net(struct net *net, int batch, bool no_fuse)
+{
+	int x, y, skip;
+
+	net_init(net, "tiny", 5);
+	net->no_fuse = no_fuse;
+	x = net_input(net, batch, 9, 9, 3);
+	x = net_relu(net, net_bn(net, "bn1", net_conv(net, "conv1", x, 6, 3, 1, 1, true)));
+	skip = x;                                       /* identity: batch norm takes over the addition */
+	y = net_relu(net, net_bn(net, "a.bn1", net_conv(net, "a.conv1", x, 6, 3, 1, 1, false)));
+	y = net_bn(net, "a.bn2", net_conv(net, "a.conv2", y, 6, 3, 1, 1, false));
+	x = net_relu(net, net_add(net, y, skip));
+	x = net_max_pool(net, x, 3, 2, 1);
+	y = net_bn(net, "b.bn1", net_conv(net, "b.conv1", x, 8, 3, 2, 1, false));
+	skip = net_shortcut(net, x, 8);                 /* the addition stays: its later input is no batch norm */
+	x = net_relu(net, net_add(net, y, skip));
+	y = net_bn(net, "c.bn1", net_conv(net, "c.conv1", x, 8, 3, 1, 1, false));
+	skip = net_bn(net, "c.down.1", net_conv(net, "c.down.0", x, 8, 1, 1, 0, false));
+	x = net_relu(net, net_add(net, y, skip));
+	y = net_dropout(net, x, 0.25);                  /* x has three readers here */
+	x = net_add(net, net_relu(net, net_conv(net, "d.conv", x, 8, 3, 1, 1, true)), net_add(net, x, y));
+	x = net_avg_pool(net, x, 2, 1, 0);
+	y = net_global_pool(net, x);
+	x = net_dropout(net, net_relu(net, net_linear(net, "hidden", x, 8)), 0.5);
+	net_linear(net, "out", net_add(net, x, y), 5);
+	return net_finish(net) == 0;
+}
+
+/* A batch of kit_values in [-2, 2); label -1 from sample `valid` on. */
+__attribute__((unused)) static void kit_load(struct net *net, int valid)
+{
+	struct shape s = net->node[0]->out.shape;
+	float *image = xcalloc((size_t)shape_count(s), sizeof(float));
+	int32_t *label = xcalloc((size_t)s.n, sizeof(int32_t));
+
+	for (int64_t i = 0; i < shape_count(s); i++)
+		image[i] = (float)(4 * kit_value("image", (uint32_t)i));
+	for (int i = 0; i < s.n; i++)
+		label[i] = i < valid ? i * 7 % net->classes : -1;
+	net_load(net, image, label);
+	free(image);
+	free(label);
+}
+
+/* The mean loss of a forward pass. */
+__attribute__((unused)) static double kit_loss(struct net *net, bool train)
+{
+	struct loss_stats stats;
+
+	net_forward(net, train);
+	net_loss(net, 0);
+	stats = net_take_stats(net);
+	return stats.loss / (double)stats.count;
+}
+
+__attribute__((unused)) static void kit_step(struct net *net)
+{
+	net_forward(net, true);
+	net_loss(net, 1.0f / (float)net->node[0]->out.shape.n);
+	net_backward(net);
+	net_take_stats(net);
+}
+
 #endif
