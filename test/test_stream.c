@@ -26,7 +26,8 @@ static double cpu_time(void)
 
 /* ---- host functions ---- */
 
-struct note { int *log; int *count; int value; };
+/* Counts are atomic: some tests watch them while the driver is at work. */
+struct note { int *log; _Atomic int *count; int value; };
 
 static bool note_down(void *arg)
 {
@@ -36,7 +37,7 @@ static bool note_down(void *arg)
 	return true;
 }
 
-struct late { double seconds, until; int *log, *count; int value; };
+struct late { double seconds, until; int *log; _Atomic int *count; int value; };
 
 static bool finish_late(void *arg)
 {
@@ -55,14 +56,14 @@ struct gate { _Atomic bool *open; };
 
 static bool gate_open(void *arg) { return atomic_load(*(_Atomic bool **)arg); }
 
-static void call_note(struct stream *s, int *log, int *count, int value)
+static void call_note(struct stream *s, int *log, _Atomic int *count, int value)
 {
 	struct note n = { log, count, value };
 
 	so->call(s, note_down, &n, sizeof(n));
 }
 
-static void call_late(struct stream *s, double seconds, int *log, int *count, int value)
+static void call_late(struct stream *s, double seconds, int *log, _Atomic int *count, int value)
 {
 	struct late l = { seconds, 0, log, count, value };
 
@@ -85,7 +86,8 @@ static bool counts_up(const int *log, int count, int n)
 static void test_fifo(void)
 {
 	struct stream *s = so->open(dev, STREAM_COMM);
-	int log[300], count = 0;
+	int log[300];
+	_Atomic int count = 0;
 
 	for (int i = 0; i < 300; i++) {
 		if (i % 50 == 7)
@@ -115,7 +117,8 @@ static void test_full_queue(void)
 	enum { MANY = 20000 };
 	struct stream *s = so->open(dev, STREAM_COMM);
 	struct opener o = { false };
-	int *log = xcalloc(MANY, sizeof(int)), count = 0;
+	int *log = xcalloc(MANY, sizeof(int));
+	_Atomic int count = 0;
 	pthread_t t;
 
 	pthread_create(&t, NULL, open_soon, &o);
@@ -134,7 +137,8 @@ static void test_events(void)
 	struct stream *compute = so->open(dev, STREAM_COMPUTE), *s = so->open(dev, STREAM_COMM);
 	struct event *e = so->event_open(dev), *f = so->event_open(dev);
 	_Atomic bool gate = false;
-	int log[8], count = 0;
+	int log[8];
+	_Atomic int count = 0;
 	double start = clock_now();
 
 	so->wait(compute, e);
@@ -196,7 +200,8 @@ static void test_many_streams(void)
 {
 	struct stream *s[3];
 	struct event *e[3];
-	int log[3], count = 0, bad = 0;
+	int log[3], bad = 0;
+	_Atomic int count = 0;
 
 	for (int round = 0; round < 200; round++) {
 		for (int i = 0; i < 3; i++) {
@@ -270,7 +275,8 @@ static void test_copies(void)
 	struct stream *s = so->open(dev, STREAM_COMM);
 	_Atomic bool gate = false;
 	unsigned char block[128], got[128];
-	int log[2], count = 0;
+	int log[2];
+	_Atomic int count = 0;
 	struct note n = { log, &count, 5 };
 	bool good = true;
 
@@ -368,7 +374,7 @@ static void test_nested(void)
 
 /* Beside a thread the host must hear of an event in the middle of a chain when it happens, not when the whole chain has run. (The
  * hook runs the chain itself, in one go.) */
-struct spin { double seconds; int *ran; };
+struct spin { double seconds; _Atomic int *ran; };
 
 static bool spin(void *arg)
 {
@@ -385,7 +391,8 @@ static void test_early_wake(void)
 {
 	struct stream *compute = so->open(dev, STREAM_COMPUTE), *s = so->open(dev, STREAM_COMM);
 	struct event *e = so->event_open(dev);
-	int ran = 0, seen;
+	_Atomic int ran = 0;
+	int seen;
 	struct spin first = { 0.06, &ran }, p = { 0.01, &ran };
 
 	so->call(s, spin, &first, sizeof(first));
@@ -405,7 +412,8 @@ static void test_compute_stream(void)
 {
 	struct stream *compute = so->open(dev, STREAM_COMPUTE);
 	struct event *e = so->event_open(dev);
-	int log[2], count = 0;
+	int log[2];
+	_Atomic int count = 0;
 
 	call_late(compute, 0.005, log, &count, 0);
 	ok(count == 1, "%s: on the compute stream an operation has happened when the call returns", driver);
