@@ -60,7 +60,7 @@ endif
 SAN := $(if $(filter 1,$(ASAN)),-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined)$(if $(filter 1,$(TSAN)),-fsanitize=thread)
 CFLAGS ?=
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) -fopenmp -fno-math-errno -ffp-contract=off -pthread $(SAN) \
-	-DCOCOD_VERSION='"$(VERSION)"' $(CFLAGS)
+	-DCOCOD_VERSION='"$(VERSION)"' -DCOCOD_SHARE='"$(PREFIX)/share/cocod-train"' $(CFLAGS)
 LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) -lconfig -lz $(MPI_LIBS) -lm -pthread -fopenmp $(SAN) $(LDFLAGS)
 
 # Kernels (core/cpu/kernel) are compiled once for each instruction set and chosen at run time. They may contract a*b+c.
@@ -68,7 +68,7 @@ ISA_base :=
 ISA_avx2 := -mavx2 -mfma
 ISA_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512
 ISAS := base $(if $(filter x86_64,$(ARCH)),avx2 avx512)
-KERNEL_CFLAGS = -O3 -ffp-contract=fast -fno-trapping-math $(ISA_$*)
+KERNEL_CFLAGS = -O3 -ffp-contract=fast -fno-trapping-math
 
 # ---- sources ----
 
@@ -95,14 +95,20 @@ $(BUILD)/libcocod.a: $(LIB_OBJ)
 	@echo "  AR    $@"
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/%.o: %.c
+# Whatever else changes what an object is (CFLAGS, PREFIX, the compiler's version) makes all of them anew.
+FLAGS := $(subst ','\'',$(filter-out $(WARN),$(ALL_CFLAGS)) $(shell $(CC) -dumpfullversion -dumpversion 2>/dev/null))
+$(BUILD)/flags: FORCE
+	$(Q)mkdir -p $(@D) && echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+FORCE:
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@echo "  CC    $<"
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(if $(filter comm/comm_mpi.c test/bench_allreduce.c,$<),$(MPI_CFLAGS)) -MMD -MP -c $< -o $@
 
 define kernel_rule
-$(BUILD)/core/cpu/kernel/%.$(1).o: core/cpu/kernel/%.c
+$(BUILD)/core/cpu/kernel/%.$(1).o: core/cpu/kernel/%.c $(BUILD)/flags
 	@echo "  CC    $$< ($(1))"
-	$$(Q)mkdir -p $$(@D) && $$(CC) $$(ALL_CFLAGS) -O3 -ffp-contract=fast -fno-trapping-math $$(ISA_$(1)) -DKERNEL_ISA=$(1) -MMD -MP -c $$< -o $$@
+	$$(Q)mkdir -p $$(@D) && $$(CC) $$(ALL_CFLAGS) $$(KERNEL_CFLAGS) $$(ISA_$(1)) -DKERNEL_ISA=$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call kernel_rule,$(i))))
 
@@ -111,7 +117,7 @@ $(BUILD)/device_list.c: Makefile
 	$(Q)mkdir -p $(@D) && { echo '#include "core/device.h"'; \
 	for d in $(DEVICES); do echo "extern const struct device_ops device_$$d;"; done; \
 	echo 'const struct device_ops *const device_list[] = {'; for d in $(DEVICES); do echo "	&device_$$d,"; done; echo '	0,'; echo '};'; } > $@
-$(BUILD)/device_list.o: $(BUILD)/device_list.c
+$(BUILD)/device_list.o: $(BUILD)/device_list.c $(BUILD)/flags
 	$(Q)$(CC) $(ALL_CFLAGS) -I. -MMD -MP -c $< -o $@
 
 $(BUILD)/test/%: $(BUILD)/test/%.o $(BUILD)/libcocod.a
@@ -130,9 +136,10 @@ bench: all tests
 	$(Q)BUILD=$(BUILD) scripts/bench/all
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/cocod-train $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/cocod-train/clusters $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 cocod-train $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 cocod.cfg.example $(DESTDIR)$(PREFIX)/share/cocod-train/
+	install -m 644 scripts/clusters/*.cfg $(DESTDIR)$(PREFIX)/share/cocod-train/clusters/
 	install -m 644 docs/cocod-train.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 
 uninstall:
@@ -142,7 +149,7 @@ uninstall:
 clean:
 	rm -rf build cocod-train
 
-.PHONY: all tests check mutate bench install uninstall clean
+.PHONY: all tests check mutate bench install uninstall clean FORCE
 .SECONDARY:
 
 -include $(shell find build -name '*.d' -path '$(BUILD)/*' 2>/dev/null)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../core/clock.h"
 #include "../core/die.h"
@@ -25,11 +26,26 @@ static int refuse(const struct launch *launch)
 	return STATUS_CONFIG;
 }
 
+/* Where cluster.preset looks: $COCOD_CLUSTERS, the source tree if we stand in it, else where make install put them. */
 static const char *preset_dir(void)
 {
-	const char *dir = getenv("COCOD_CLUSTERS");
+	const char *dir = getenv("COCOD_CLUSTERS"), *tree = "scripts/clusters";
 
-	return dir ? dir : "scripts/clusters";
+	return dir ? dir : !access(tree, R_OK) ? tree : COCOD_SHARE "/clusters";
+}
+
+/* What needs no config; one of many processes speaks. */
+static int inform(enum action action, const struct launch *launch)
+{
+	if (launch->rank != 0)
+		return STATUS_DONE;
+	if (action == ACTION_HELP)
+		options_help(stdout);
+	else if (action == ACTION_VERSION)
+		version_print(stdout);
+	else
+		list_print(stdout);
+	return STATUS_DONE;
 }
 
 /* The time in output.dir is rank 0's. */
@@ -93,14 +109,8 @@ int main(int argc, char **argv)
 	die_identity(launch.rank, launch.size, "", NULL);
 	if (options_parse(&options, argc, argv))
 		return refuse(&launch);
-	if (options.action == ACTION_HELP)
-		options_help(stdout);
-	else if (options.action == ACTION_VERSION)
-		version_print(stdout);
-	else if (options.action == ACTION_LIST)
-		list_print(stdout);
 	if (!options.path)
-		return STATUS_DONE;
+		return inform(options.action, &launch);
 	config = config_load(schema_all(), options.path, options.set, options.sets, preset_dir());
 	if (!config)
 		return refuse(&launch);
