@@ -346,10 +346,53 @@ static void test_choice(void)
 	ok(!strcmp(chosen("auto", true, &d), "reference"), "the reference device is plain C");
 }
 
+/* ---- as the layers use it: through the tables of the devices ---- */
+
+static struct tensors through_device(const char *name, const struct conv_desc *d)
+{
+	struct device_config config = { .threads = 2, .progress = PROGRESS_HOOK, .conv = "auto" };
+	const struct device_ops *ops = device_find(name);
+	struct device *dev = ops->open(&config);
+	struct stream *stream = ops->stream->open(dev, STREAM_COMPUTE);
+	struct conv_plan *plan = ops->nn->conv_plan(dev, d);
+	struct tensors t = tensors_of(d);
+
+	buffer_random(&t.dx, 6);
+	ops->nn->conv_fwd(stream, plan, t.x.data, t.w.data, t.b.data, t.y.data);
+	ops->nn->conv_bwd_data(stream, plan, t.dy.data, t.w.data, t.dx.data, true);
+	ops->nn->conv_bwd_filter(stream, plan, t.x.data, t.dy.data, t.dw.data, t.db.data);
+	ops->stream->sync(stream);
+	ok(strlen(ops->nn->conv_name(plan)) > 0, "device %s serves this with: %s", name, ops->nn->conv_name(plan));
+	ops->nn->conv_release(dev, plan);
+	ops->stream->close(stream);
+	ops->close(dev);
+	return t;
+}
+
+static void test_devices(void)
+{
+	static const struct conv_desc descs[] = {
+		{ .n = 4, .h = 12, .w = 10, .c = 32, .out = 16, .kh = 3, .kw = 3, .stride = 1, .pad = 1, .bias = true },
+		{ .n = 3, .h = 12, .w = 10, .c = 16, .out = 32, .kh = 3, .kw = 3, .stride = 2, .pad = 1, .bias = true },
+		{ .n = 6, .h = 1, .w = 1, .c = 64, .out = 10, .kh = 1, .kw = 1, .stride = 1, .pad = 0, .bias = true },
+	};
+
+	for (size_t i = 0; i < sizeof(descs) / sizeof(descs[0]); i++) {
+		struct tensors want = through_device("reference", &descs[i]), got = through_device("cpu", &descs[i]);
+
+		ok(difference(&got.y, &want.y) <= TOLERANCE_WINOGRAD && difference(&got.dx, &want.dx) <= TOLERANCE_WINOGRAD &&
+		   difference(&got.dw, &want.dw) <= TOLERANCE_WINOGRAD && difference(&got.db, &want.db) <= TOLERANCE_WINOGRAD,
+		   "devices cpu and reference agree on convolution %zu", i);
+		tensors_free(&want);
+		tensors_free(&got);
+	}
+}
+
 int main(void)
 {
 	test_reference();
 	test_choice();
+	test_devices();
 	test_fast(&conv_winograd, TOLERANCE_WINOGRAD);
 	test_fast(&conv_dnnl, TOLERANCE_DIRECT);
 	return done_testing();
