@@ -365,7 +365,7 @@ static void test_nested(void)
 	double waited = so->waited(compute);
 
 	for (int i = 0; i < 10; i++)
-		so->call(s, progress_inside, NULL, 0);
+		so->call(s, progress_inside, &i, sizeof(i));
 	so->sync(s);
 	ok(so->waited(compute) >= waited, "%s: progress() from inside an operation: no recursion, no time counted backwards", driver);
 	so->close(s);
