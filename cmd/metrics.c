@@ -1,4 +1,5 @@
 /* Rows of metrics.csv and the progress line: see metrics.h. */
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,23 @@ struct metrics {
 	double rate;                    /* images per second of the last row */
 };
 
+/* mpirun gives its ranks a pseudo-terminal even if its own output goes to a file, so under a launcher the parent's is looked at. */
+static bool on_terminal(void)
+{
+	char path[64];
+	bool terminal;
+	int fd;
+
+	if (!isatty(STDOUT_FILENO) || !launch_detect().launcher)
+		return isatty(STDOUT_FILENO);
+	snprintf(path, sizeof(path), "/proc/%d/fd/1", (int)getppid());
+	fd = open(path, O_WRONLY | O_NOCTTY);
+	terminal = fd >= 0 && isatty(fd);
+	if (fd >= 0)
+		close(fd);
+	return terminal;
+}
+
 struct metrics *metrics_open(struct run *run)
 {
 	struct metrics *m = xcalloc(1, sizeof(*m));
@@ -33,7 +51,7 @@ struct metrics *metrics_open(struct run *run)
 	m->every = config_int(run->config, "output.log_every");
 	m->all = xcalloc((size_t)run->world.size, sizeof(*m->all));
 	m->arrived = run->device->ops->stream->event_open(run->device);
-	m->terminal = isatty(STDOUT_FILENO);
+	m->terminal = on_terminal();
 	m->first_printed = m->printed = clock_now();
 	return m;
 }
