@@ -127,8 +127,8 @@ static void expect_reduce(struct rig *r, enum reduce op, const char *name)
 	for (int i = 0; i < N; i++) {
 		f[0][i] = (float)(i * 37 % 101 - 50);
 		f[1][i] = (float)(i * 53 % 97 - 48);
-		l[0][i] = ((int64_t)f[0][i]) << 40;
-		l[1][i] = ((int64_t)f[1][i]) << 40;
+		l[0][i] = (int64_t)f[0][i] * ((int64_t)1 << 40);
+		l[1][i] = (int64_t)f[1][i] * ((int64_t)1 << 40);
 		d[0][i] = (double)l[0][i] + 1;
 		d[1][i] = (double)l[1][i] + 3;
 	}
