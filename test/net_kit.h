@@ -114,7 +114,7 @@ __attribute__((unused)) static void kit_fill_params(struct net *net)
 /* Every kind of layer in a few thousand numbers; all ways in which gradients meet. */
 __attribute__((unused)) static bool kit_tiny_net(struct net *net, int batch, bool no_fuse)
 {
-	int x, y, skip;
+	int x, y, z, skip;
 
 	net_init(net, "tiny", 5);
 	net->no_fuse = no_fuse;
@@ -132,7 +132,9 @@ __attribute__((unused)) static bool kit_tiny_net(struct net *net, int batch, boo
 	skip = net_bn(net, "c.down.1", net_conv(net, "c.down.0", x, 8, 1, 1, 0, false));
 	x = net_relu(net, net_add(net, y, skip));
 	y = net_dropout(net, x, 0.25);                  /* x has three readers here */
-	x = net_add(net, net_relu(net, net_conv(net, "d.conv", x, 8, 3, 1, 1, true)), net_add(net, x, y));
+	z = net_bn(net, "d.bn", net_conv(net, "d.conv", x, 8, 3, 1, 1, false));
+	z = net_add(net, net_relu(net, z), z);          /* z has two: its ReLU must stay apart */
+	x = net_add(net, z, net_add(net, x, y));
 	x = net_avg_pool(net, x, 2, 1, 0);
 	y = net_global_pool(net, x);
 	x = net_dropout(net, net_relu(net, net_linear(net, "hidden", x, 8)), 0.5);
