@@ -21,7 +21,7 @@ static void train_step(struct run *run, int64_t t)
 	run->sync.lr = lr_at(&run->lr, (double)t / (double)run->steps_per_epoch);
 	if (t % run->steps_per_epoch == 0)
 		sync_epoch(&run->sync, t / run->steps_per_epoch);
-	net_set_step(&run->net, t);
+	net_set_step(&run->net, t * run->world.size + run->world.rank);       /* dropout differs between workers */
 	net_load(&run->net, batch.image, batch.label);
 	sync_begin(&run->sync, t);
 	net_forward(&run->net, true);
