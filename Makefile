@@ -6,6 +6,7 @@
 #   ASAN=1           address and undefined-behaviour sanitizers
 #   TSAN=1           thread sanitizer (one compute thread, ONEDNN=0)
 #   V=1              show the commands
+#   ONLY="net conv"  (check) only the tests with one of these words in their names; RANKS="1 3": worlds of the MPI ones
 #   CC=gcc|clang     WERROR=1 (warnings are errors, as in CI)     PREFIX=/usr/local  DESTDIR=
 #
 # Targets: all (default, ./cocod-train), check, mutate, bench, install, uninstall, clean. Objects of different knobs live in
@@ -127,7 +128,7 @@ $(BUILD)/test/%: $(BUILD)/test/%.o $(BUILD)/libcocod.a
 tests: $(TESTS)
 
 check: all tests
-	$(Q)BUILD=$(BUILD) ONEDNN=$(ONEDNN) ASAN=$(ASAN) TSAN=$(TSAN) test/run
+	$(Q)BUILD=$(BUILD) ONEDNN=$(ONEDNN) ASAN=$(ASAN) TSAN=$(TSAN) CC=$(CC) test/run $(ONLY)
 
 mutate:
 	$(Q)test/mutate
