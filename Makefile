@@ -82,11 +82,13 @@ DEVICES := cpu reference
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o) $(foreach i,$(ISAS),$(KERNEL_SRC:%.c=$(BUILD)/%.$(i).o)) $(BUILD)/device_list.o
 CMD_OBJ := $(CMD_SRC:%.c=$(BUILD)/%.o)
 TESTS := $(patsubst test/%.c,$(BUILD)/test/%,$(wildcard test/test_*.c))
+BENCHES := $(patsubst test/%.c,$(BUILD)/test/%,$(wildcard test/bench_*.c))
 
 all: cocod-train
 
-cocod-train: $(BUILD)/cocod-train
-	$(Q)cp -f $< $@.tmp && mv -f $@.tmp $@
+# ./cocod-train is what the last make built, whatever the knobs of the one before.
+cocod-train: $(BUILD)/cocod-train FORCE
+	$(Q)cmp -s $< $@ || { cp -f $< $@.tmp && mv -f $@.tmp $@; }
 
 $(BUILD)/cocod-train: $(CMD_OBJ) $(BUILD)/libcocod.a
 	@echo "  LINK  $@"
@@ -125,7 +127,7 @@ $(BUILD)/test/%: $(BUILD)/test/%.o $(BUILD)/libcocod.a
 	@echo "  LINK  $@"
 	$(Q)$(CC) -o $@ $^ $(LIBS)
 
-tests: $(TESTS)
+tests: $(TESTS) $(BENCHES)
 
 check: all tests
 	$(Q)BUILD=$(BUILD) ONEDNN=$(ONEDNN) ASAN=$(ASAN) TSAN=$(TSAN) CC=$(CC) test/run $(ONLY)

@@ -68,7 +68,7 @@ const struct sync_ops *sync_find(const char *name);
 int sync_init(struct sync *, const struct config *, const struct tensor_info *, int tensors, int64_t n);
 /* batch[i] = M_i of every rank of the communicator. */
 void sync_bind(struct sync *, struct comm *, struct stream *compute, struct optimizer *, float *x, float *g, const int *batch);
-void sync_release(struct sync *);
+void sync_release(struct sync *);                               /* nothing may be queued on the communicator any more: sync its stream first */
 
 /* NULL-safe calls of the optional hooks. */
 void sync_begin(struct sync *, int64_t t);
