@@ -1,6 +1,7 @@
 # cocod-train. Knobs, on the command line or in the environment:
 #
-#   CUDA=auto|0|1    the CUDA device: auto takes it if its sources and the toolkit are there, 1 insists
+#   CUDA=auto|0|1    the CUDA device (libcocod-cuda.so beside the program): auto takes it if scripts/find-cuda finds all, 1 insists
+#   CUDA_ARCH="compute_80 sm_90a"   what kernels are compiled for: sm_… machine code, compute_… PTX for any later GPU
 #   ONEDNN=auto|0|1  oneDNN for convolutions that are not 3x3 stride 1 (libdnnl 2.6 or 3.x); 0: plain C reference kernels, slow
 #   DEBUG=1          -O1 -g, for the debugger
 #   ASAN=1           address and undefined-behaviour sanitizers
@@ -9,7 +10,7 @@
 #   ONLY="net conv"  (check) only the tests with one of these words in their names; RANKS="1 3": worlds of the MPI ones
 #   CC=gcc|clang     WERROR=1 (warnings are errors, as in CI)     PREFIX=/usr/local  DESTDIR=
 #
-# Targets: all (default, ./cocod-train), check, mutate, bench, install, uninstall, clean. Objects of different knobs live in
+# Targets: all (default, ./cocod-train), check, mutate, bench, check-gpu, bench-gpu, install, uninstall, clean. Objects of different knobs live in
 # different folders below build/ and never mix.
 
 CUDA ?= auto
@@ -40,16 +41,25 @@ ifeq ($(ONEDNN),auto)
 override ONEDNN := $(shell printf '$(HASH)include <dnnl.h>\nint main(void){return !dnnl_version();}' | \
 	$(CC) -xc - -ldnnl -o /dev/null 2>/dev/null && echo 1 || echo 0)
 endif
-ifeq ($(CUDA),auto)
+CUDA_ARCH ?= compute_80 sm_90a
+ifneq ($(CUDA),0)
+FOUND := $(shell scripts/find-cuda 2>/dev/null | tr '\n' '|')
+ifneq ($(FOUND),)
+found = $(patsubst $(1)=%,%,$(subst @, ,$(filter $(1)=%,$(subst |, ,$(subst $(EMPTY) ,@,$(FOUND))))))
+NVCC := $(call found,NVCC)
+CUDA_CFLAGS := $(call found,CUDA_CFLAGS)
+CUDA_LIBS := $(call found,CUDA_LIBS)
+override CUDA := 1
+else ifeq ($(CUDA),1)
+$(error CUDA=1: $(shell scripts/find-cuda 2>&1 >/dev/null))
+else
 override CUDA := 0
 endif
-ifeq ($(CUDA),1)
-$(error CUDA=1: this version has no CUDA device (core/cuda); build with CUDA=0)
 endif
 
 # ---- flags ----
 
-BUILD := build/$(notdir $(CC))$(if $(filter 1,$(ONEDNN)),-dnnl)$(if $(filter 1,$(CUDA)),-cuda)$(if $(filter 1,$(DEBUG)),-debug)$(if $(filter 1,$(ASAN)),-asan)$(if $(filter 1,$(TSAN)),-tsan)
+BUILD := build/$(notdir $(CC))$(if $(filter 1,$(ONEDNN)),-dnnl)$(if $(filter 1,$(DEBUG)),-debug)$(if $(filter 1,$(ASAN)),-asan)$(if $(filter 1,$(TSAN)),-tsan)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wmissing-prototypes $(if $(filter 1,$(WERROR)),-Werror)
 OPT := $(if $(filter 1,$(DEBUG)),-O1 -g,-O2 -g)
@@ -62,7 +72,8 @@ SAN := $(if $(filter 1,$(ASAN)),-fsanitize=address -fsanitize=undefined -fno-san
 CFLAGS ?=
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) -fopenmp -fno-math-errno -ffp-contract=off -pthread $(SAN) \
 	-DCOCOD_VERSION='"$(VERSION)"' -DCOCOD_SHARE='"$(PREFIX)/share/cocod-train"' $(CFLAGS)
-LIBS = $(if $(filter 1,$(ONEDNN)),-ldnnl) -lconfig -lz $(MPI_LIBS) -lm -pthread -fopenmp $(SAN) $(LDFLAGS)
+# -rdynamic: what libcocod-cuda.so calls is in the program.
+LIBS = -rdynamic $(if $(filter 1,$(ONEDNN)),-ldnnl) -lconfig -lz $(MPI_LIBS) -lm -pthread -fopenmp $(SAN) $(LDFLAGS)
 
 # Kernels (core/cpu/kernel) are compiled once for each instruction set and chosen at run time. They may contract a*b+c.
 ISA_base :=
@@ -73,7 +84,7 @@ KERNEL_CFLAGS = -O3 -ffp-contract=fast -fno-trapping-math
 
 # ---- sources ----
 
-LIB_SRC := $(wildcard core/*.c core/cpu/*.c models/*.c data/*.c comm/*.c comm/sync/*.c comm/compress/*.c comm/topology/*.c comm/schedule/*.c)
+LIB_SRC := $(filter-out comm/comm_nccl.c,$(wildcard comm/*.c)) $(wildcard core/*.c core/cpu/*.c models/*.c data/*.c comm/sync/*.c comm/compress/*.c comm/topology/*.c comm/schedule/*.c)
 CMD_SRC := $(wildcard cmd/*.c)
 KERNEL_SRC := $(wildcard core/cpu/kernel/*.c)
 LIB_SRC := $(filter-out $(if $(filter 1,$(ONEDNN)),core/cpu/dnnl_none.c,core/cpu/dnnl_conv.c),$(LIB_SRC))
@@ -84,10 +95,24 @@ CMD_OBJ := $(CMD_SRC:%.c=$(BUILD)/%.o)
 TESTS := $(patsubst test/%.c,$(BUILD)/test/%,$(wildcard test/test_*.c))
 BENCHES := $(patsubst test/%.c,$(BUILD)/test/%,$(wildcard test/bench_*.c))
 
-all: cocod-train
+# The CUDA device and NCCL, a shared object of their own (core/backend.h).
+CUDA_SRC := $(wildcard core/cuda/*.c core/cuda/*.cu) comm/comm_nccl.c
+CUDA_OBJ := $(CUDA_SRC:%=$(BUILD)/cuda/%.o)
+# The same sources with test/emulator for CUDA, cuDNN, cuBLASLt and NCCL: kernels and all logic run on the CPU, in tests.
+LIBRARY_SRC := $(filter-out core/cuda/conv.c,$(wildcard core/cuda/cudnn*.c core/cuda/cublas*.c core/cuda/conv*.c))
+EMULATED_SRC := $(filter-out $(LIBRARY_SRC),$(CUDA_SRC)) $(filter-out %selfcheck.cu,$(wildcard test/emulator/*.c test/emulator/*.cc test/emulator/*.cu))
+EMULATED_OBJ := $(EMULATED_SRC:%=$(BUILD)/emulated/%.o)
+
+all: cocod-train $(if $(filter 1,$(CUDA)),libcocod-cuda.so,no-cuda)
+
+no-cuda:        # an older one would still be opened
+	$(Q)rm -f libcocod-cuda.so
 
 # ./cocod-train is what the last make built, whatever the knobs of the one before.
 cocod-train: $(BUILD)/cocod-train FORCE
+	$(Q)cmp -s $< $@ || { cp -f $< $@.tmp && mv -f $@.tmp $@; }
+
+libcocod-cuda.so: $(BUILD)/libcocod-cuda.so FORCE
 	$(Q)cmp -s $< $@ || { cp -f $< $@.tmp && mv -f $@.tmp $@; }
 
 $(BUILD)/cocod-train: $(CMD_OBJ) $(BUILD)/libcocod.a
@@ -106,7 +131,7 @@ FORCE:
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@echo "  CC    $<"
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(if $(filter comm/comm_mpi.c test/bench_allreduce.c,$<),$(MPI_CFLAGS)) -MMD -MP -c $< -o $@
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(if $(filter comm/comm_mpi.c test/bench_allreduce.c test/test_mpi_comm.c,$<),$(MPI_CFLAGS)) -MMD -MP -c $< -o $@
 
 define kernel_rule
 $(BUILD)/core/cpu/kernel/%.$(1).o: core/cpu/kernel/%.c $(BUILD)/flags
@@ -114,6 +139,36 @@ $(BUILD)/core/cpu/kernel/%.$(1).o: core/cpu/kernel/%.c $(BUILD)/flags
 	$$(Q)mkdir -p $$(@D) && $$(CC) $$(ALL_CFLAGS) $$(KERNEL_CFLAGS) $$(ISA_$(1)) -DKERNEL_ISA=$(1) -MMD -MP -c $$< -o $$@
 endef
 $(foreach i,$(ISAS),$(eval $(call kernel_rule,$(i))))
+
+# ---- the CUDA device ----
+
+NVCC_FLAGS = -std=c++17 -O3 $(foreach a,$(CUDA_ARCH),-gencode=arch=$(patsubst sm_%,compute_%,$(a)),code=$(a)) -lineinfo \
+	$(if $(filter 1,$(WERROR)),-Werror all-warnings -Xcompiler -Werror) -Xcompiler -Wall,-Wextra \
+	-Xcompiler -fPIC,-fvisibility=hidden,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics
+$(BUILD)/cuda/%.cu.o: %.cu $(BUILD)/flags
+	@echo "  NVCC  $<"
+	$(Q)mkdir -p $(@D) && $(NVCC) $(NVCC_FLAGS) -MD -MF $(@:.o=.d) -c $< -o $@
+$(BUILD)/cuda/%.c.o: %.c $(BUILD)/flags
+	@echo "  CC    $< (CUDA)"
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden $(CUDA_CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/libcocod-cuda.so: $(CUDA_OBJ)
+	@echo "  LINK  $@"
+	$(Q)$(CC) -shared -o $@ $^ $(CUDA_LIBS) -lm $(SAN)
+
+CXX_FLAGS = -std=c++17 -O2 -g -fPIC -fvisibility=hidden -Wall -Wextra $(if $(filter 1,$(WERROR)),-Werror) $(SAN) -Itest/emulator
+$(BUILD)/emulated/%.cu.o: %.cu $(BUILD)/flags
+	@echo "  CXX   $< (emulated)"
+	$(Q)mkdir -p $(@D) && $(CXX) -x c++ $(CXX_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/emulated/%.cc.o: %.cc $(BUILD)/flags
+	@echo "  CXX   $<"
+	$(Q)mkdir -p $(@D) && $(CXX) $(CXX_FLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/emulated/%.c.o: %.c $(BUILD)/flags
+	@echo "  CC    $< (emulated)"
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -Itest/emulator -MMD -MP -c $< -o $@
+$(BUILD)/emulated/libcocod-cuda.so: $(EMULATED_OBJ)
+	@echo "  LINK  $@"
+	$(Q)$(CXX) -shared -o $@ $^ -lpthread -lm $(SAN)
+emulated: $(BUILD)/emulated/libcocod-cuda.so
 
 # The devices that are linked in, in the order in which "auto" tries them; and the instruction sets that were compiled.
 $(BUILD)/device_list.c: Makefile
@@ -129,8 +184,8 @@ $(BUILD)/test/%: $(BUILD)/test/%.o $(BUILD)/libcocod.a
 
 tests: $(TESTS) $(BENCHES)
 
-check: all tests
-	$(Q)BUILD=$(BUILD) ONEDNN=$(ONEDNN) ASAN=$(ASAN) TSAN=$(TSAN) CC=$(CC) test/run $(ONLY)
+check: all tests emulated
+	$(Q)BUILD=$(BUILD) CUDA=$(CUDA) ONEDNN=$(ONEDNN) ASAN=$(ASAN) TSAN=$(TSAN) CC=$(CC) test/run $(ONLY)
 
 mutate:
 	$(Q)test/mutate
@@ -138,21 +193,27 @@ mutate:
 bench: all tests
 	$(Q)BUILD=$(BUILD) scripts/bench/all
 
+# On a machine with a GPU.
+check-gpu bench-gpu: all tests
+	$(Q)$(if $(filter 1,$(CUDA)),,echo "no CUDA device was built: $$(scripts/find-cuda 2>&1 >/dev/null)" >&2; exit 1;) \
+	BUILD=$(BUILD) scripts/gpu/$(@:%-gpu=%)
+
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/cocod-train/clusters $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 cocod-train $(DESTDIR)$(PREFIX)/bin/
+	$(if $(filter 1,$(CUDA)),install -d $(DESTDIR)$(PREFIX)/lib/cocod-train && install -m 755 libcocod-cuda.so $(DESTDIR)$(PREFIX)/lib/cocod-train/)
 	install -m 644 cocod.cfg.example $(DESTDIR)$(PREFIX)/share/cocod-train/
 	install -m 644 scripts/clusters/*.cfg $(DESTDIR)$(PREFIX)/share/cocod-train/clusters/
 	install -m 644 docs/cocod-train.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/cocod-train $(DESTDIR)$(PREFIX)/share/man/man1/cocod-train.1
-	rm -rf $(DESTDIR)$(PREFIX)/share/cocod-train
+	rm -rf $(DESTDIR)$(PREFIX)/share/cocod-train $(DESTDIR)$(PREFIX)/lib/cocod-train
 
 clean:
-	rm -rf build cocod-train
+	rm -rf build cocod-train libcocod-cuda.so
 
-.PHONY: all tests check mutate bench install uninstall clean FORCE
+.PHONY: all no-cuda tests emulated check mutate bench check-gpu bench-gpu install uninstall clean FORCE
 .SECONDARY:
 
 -include $(shell find build -name '*.d' -path '$(BUILD)/*' 2>/dev/null)

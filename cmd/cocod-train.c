@@ -84,8 +84,9 @@ static int run_config(const struct config *config, bool dry_run, double started)
 		status = run_open_model(&run);
 	if (!status && !dry_run)
 		status = open_directory(&run);
+	if (!status)
+		status = run_bind(&run);
 	if (!status) {
-		run_bind(&run);
 		report_start(&run);
 		if (dry_run) {
 			report_dry_run(&run);

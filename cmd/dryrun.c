@@ -19,7 +19,7 @@ static void measure(struct run *run, double *forward, double *backward)
 	for (int i = 0; i < 4; i++) {
 		double start = clock_now(), middle, end;
 
-		net_load(&run->net, batch.image, batch.label);
+		run_load(run, &batch);
 		net_forward(&run->net, true);
 		net_loss(&run->net, 1.0f / (float)run->batch[run->world.rank]);
 		stream->sync(run->compute);
@@ -49,8 +49,8 @@ void report_dry_run(struct run *run)
 	}
 	alone = forward + backward;
 	note("memory     %.1f MB a rank: network %.1f, optimizer %.1f, algorithm and evaluation at least %.1f",
-	     ((double)net_memory(&run->net, true) + 4.0 * (double)run->net.n * (run->optimizer.ops->slots(&run->optimizer) + 2)) / 1e6,
-	     (double)net_memory(&run->net, true) / 1e6, 4.0 * (double)run->net.n * run->optimizer.ops->slots(&run->optimizer) / 1e6,
+	     ((double)net_memory(&run->net, run->device, true) + 4.0 * (double)run->net.n * (run->optimizer.ops->slots(&run->optimizer) + 2)) / 1e6,
+	     (double)net_memory(&run->net, run->device, true) / 1e6, 4.0 * (double)run->net.n * run->optimizer.ops->slots(&run->optimizer) / 1e6,
 	     4.0 * (double)run->net.n / 1e6);
 	note("compute    %.2f ms a step of %d images (forward %.2f, backward %.2f), %s", 1e3 * alone, run->batch[0], 1e3 * forward,
 	     1e3 * backward, given > 0 ? "from cluster.compute.images_per_s" : "measured here");

@@ -22,7 +22,7 @@ static void make_mean(struct run *run)
 		return;
 	dev->vec->scale(run->compute, run->net.buffer_n, (float)run->sync.weight[run->world.rank], run->net.buffer, run->mean_buffer);
 	comm_fork(comm, run->compute);
-	ring_allreduce(comm, run->mean_buffer, run->net.buffer_n, DTYPE_F32, REDUCE_SUM);
+	comm_allreduce(comm, run->mean_buffer, run->net.buffer_n, DTYPE_F32, REDUCE_SUM);
 	comm_mark(comm, comm->forked);
 	dev->stream->wait(run->compute, comm->forked);
 }
@@ -48,7 +48,7 @@ void run_evaluate(struct run *run)
 	run->net.hooks = (struct net_hooks){ 0 };
 	loader_start(run->test, 0, 0);
 	while (loader_next(run->test, &batch)) {
-		net_load(&run->net, batch.image, batch.label);
+		run_load(run, &batch);
 		net_forward(&run->net, false);
 		net_loss(&run->net, 0);
 	}

@@ -4,6 +4,7 @@
 #include <zlib.h>
 
 #include "../comm/comm.h"
+#include "../core/backend.h"
 #include "../core/device.h"
 #include "../core/die.h"
 #include "options.h"
@@ -99,9 +100,22 @@ void list_print(FILE *out)
 	}
 }
 
+/* The libraries of the CUDA device cost a second to load, and it needs a GPU to open: so only where one is likely. */
+static void version_print_cuda(FILE *out, const struct device_config *config)
+{
+	const char *why = "no NVIDIA driver is loaded here";
+	const struct backend *backend = backend_likely() ? backend_open(&why) : NULL;
+	struct device *dev = backend ? backend->device->open(config) : NULL;
+
+	fprintf(out, "device %-12s %s\n", "cuda", dev ? dev->ops->describe(dev) : backend ? "the GPU does not answer" : why);
+	if (dev)
+		dev->ops->close(dev);
+	errors_clear();
+}
+
 void version_print(FILE *out)
 {
-	const struct device_config config = { .threads = 1, .progress = PROGRESS_HOOK, .conv = "auto" };
+	const struct device_config config = { .threads = 1, .progress = PROGRESS_HOOK, .conv = "auto", .index = -1 };
 
 	fprintf(out, "cocod-train %s\n", COCOD_VERSION);
 	for (int i = 0; device_list[i]; i++) {
@@ -110,6 +124,7 @@ void version_print(FILE *out)
 		fprintf(out, "device %-12s %s\n", device_list[i]->name, device_list[i]->describe(dev));
 		device_list[i]->close(dev);
 	}
+	version_print_cuda(out, &config);
 	for (int i = 0; transport_list[i]; i++)
 		fprintf(out, "transport %-9s %s\n", transport_list[i]->name,
 		        transport_list[i]->version ? transport_list[i]->version() : transport_list[i]->help);

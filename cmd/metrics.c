@@ -50,7 +50,7 @@ struct metrics *metrics_open(struct run *run)
 
 	m->every = config_int(run->config, "output.log_every");
 	m->all = xcalloc((size_t)run->world.size, sizeof(*m->all));
-	m->arrived = run->device->ops->stream->event_open(run->device);
+	m->arrived = run->host->ops->stream->event_open(run->host);
 	m->terminal = on_terminal();
 	m->first_printed = m->printed = clock_now();
 	return m;
@@ -62,7 +62,7 @@ void metrics_close(struct run *run)
 
 	if (!m)
 		return;
-	run->device->ops->stream->event_close(m->arrived);
+	run->host->ops->stream->event_close(m->arrived);
 	free(m->all);
 	free(m);
 	run->metrics = NULL;
@@ -148,7 +148,7 @@ void metrics_flush(struct run *run)
 {
 	if (!run->metrics->under_way)
 		return;
-	run->device->ops->stream->sync(run->control->stream);
+	run->host->ops->stream->sync(run->control->stream);
 	finish_row(run);
 }
 
@@ -158,12 +158,13 @@ void metrics_step(struct run *run, bool force)
 	int64_t steps = run->step - m->last_step;
 	struct loss_stats sums;
 
-	if (m->under_way && run->device->ops->stream->done(m->arrived))
+	if (m->under_way && run->host->ops->stream->done(m->arrived))
 		finish_row(run);
 	if (steps == 0 || (steps < m->every && !force))
 		return;
 	metrics_flush(run);
-	sums = net_take_stats(&run->net);
+	sums = net_take_stats(&run->net);       /* the host waits here */
+	run_clock(run);
 	if (!isfinite(sums.loss)) {
 		metrics_progress_end(run);
 		die(STATUS_NAN, "the loss became %g between steps %lld and %lld. Lower optimizer.lr, or add optimizer.warmup_epochs",

@@ -19,7 +19,7 @@
 /* ---- before ---- */
 
 struct place {
-	char host[64], device[160];
+	char host[64], device[224];
 	int local_rank, threads, cores;
 };
 
@@ -31,9 +31,10 @@ static void print_world(struct run *run)
 	snprintf(mine.host, sizeof(mine.host), "%s", run->world.host);
 	snprintf(mine.device, sizeof(mine.device), "%s", run->device->ops->describe(run->device));
 	comm_host_gather(run->control, &mine, all, sizeof(mine));
-	note("world      %d worker%s on %d host%s, transport %s, communication driven by %s", run->world.size, run->world.size == 1 ? "" : "s",
-	     run->world.nodes, run->world.nodes == 1 ? "" : "s", run->world.transport->name,
+	note("world      %d worker%s on %d host%s, communication on %s", run->world.size, run->world.size == 1 ? "" : "s",
+	     run->world.nodes, run->world.nodes == 1 ? "" : "s", run->device != run->host ? "a stream of the GPU" :
 	     run->device->config.progress == PROGRESS_THREAD ? "a thread of its own" : "the computing thread (hook)");
+	note("transport  %s: %s", run->comm ? run->comm->ops->name : run->world.transport->name, run->comm_why);
 	for (int r = 0; r < run->world.size; r++)
 		note("  rank %-3d %s, local rank %d, batch %d, %d of %d cores, %s", r, all[r].host, all[r].local_rank, run->batch[r],
 		     all[r].threads, all[r].cores, all[r].device);

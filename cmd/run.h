@@ -30,9 +30,11 @@ struct run {
 	const struct config *config;
 	double started;                 /* clock_now() when the program began */
 	struct world world;
-	struct device *device;
+	struct device *device;          /* computes */
+	struct device *host;            /* a CPU device for control; the same one where the CPU computes */
 	struct comm *control;           /* host-side agreement and metrics: a communicator and a queue of its own */
 	struct comm *comm;              /* the model's traffic */
+	char comm_why[256];             /* why over this transport */
 	struct stream *compute;
 
 	struct dataset data;
@@ -41,6 +43,7 @@ struct run {
 	struct lr_schedule lr;
 	struct sync sync;
 	struct loader *train, *test;
+	struct images images;           /* the data set in device memory, where the device augments; else all NULL */
 	float *mean_x, *mean_buffer;    /* the averaged model, for evaluation; device memory */
 
 	int *batch;                     /* M_i of every rank */
@@ -53,6 +56,7 @@ struct run {
 	struct metrics *metrics;
 
 	int64_t step;                   /* done so far */
+	double train_started;           /* clock_now() before the first step */
 	struct spent spent;
 	double eval_seconds;
 	double train_loss;              /* of the last complete row, all ranks */
@@ -63,11 +67,13 @@ struct run {
 /* Phases of opening. Each returns 0 or an exit status; mistakes are recorded with error(). All ranks return the same. */
 int run_open_world(struct run *, const struct config *);        /* transport, device, control communicator */
 int run_open_model(struct run *);                               /* data set, network, optimizer, algorithm: sizes only */
-void run_bind(struct run *);                                    /* memory, plans, communicator, loaders */
+int run_bind(struct run *);                                     /* memory, plans, communicator, loaders */
 void run_close(struct run *);
 /* If any rank has failed: the lowest one prints what it recorded; returns the highest status of all ranks. */
 int run_agree(struct run *, int status);
 
+void run_load(struct run *, const struct batch *);              /* the batch into the network */
+void run_clock(struct run *);                                   /* brings spent.wall up to now */
 int run_train(struct run *);                                    /* exit status */
 void run_evaluate(struct run *);                                /* averaged model on the test set: sets test_loss, test_accuracy */
 void run_fingerprint(struct run *, char hex[65]);               /* of the averaged model, PyTorch's order and layout */

@@ -83,7 +83,12 @@ static const struct option device_options[] = {
 	{ "kind", OPTION_STRING, "\"auto\"", 0, 0, NULL, "what computes" },
 	{ "threads", OPTION_INT, "0", 0, 1024, NULL, "computing threads of each worker; 0: its share of the cores it may run on" },
 	{ "conv", OPTION_STRING, "\"auto\"", 0, 0, "auto|winograd|direct|reference",
-	  "kernels for convolutions; auto: the fastest that fits each" },
+	  "kernels for convolutions on the CPU; auto: the fastest that fits each" },
+	{ "precision", OPTION_STRING, "\"auto\"", 0, 0, "auto|fp32|tf32|bf16",
+	  "of layers; parameters, gradients and optimizer are always fp32. auto: bf16 on a GPU, fp32 on the CPU" },
+	{ "deterministic", OPTION_BOOL, "false", 0, 0, NULL, "only kernels that give the same bits in every run (the CPU's always do)" },
+	{ "index", OPTION_INT, "-1", -1, 1023, NULL, "which GPU; -1: the only one visible, else local rank modulo their number" },
+	{ "graphs", OPTION_BOOL, "true", 0, 0, NULL, "record a training pass once and replay it (GPU): one launch instead of hundreds" },
 	{ 0 },
 };
 
@@ -143,11 +148,13 @@ const struct schema *schema_all(void)
 	add("schedule", NULL, NULL, schedule_options, "the pieces that are sent");
 	ADD_ALL("schedule", "fusion", schedule_list, paper);
 	add("comm", NULL, NULL, comm_options, "the transport of the messages");
-	add("comm", "transport", "auto", NULL, "mpi under a launcher (mpirun, srun), else self");
+	add("comm", "transport", "auto", NULL, "self for one worker, nccl where each has a GPU of its own, else mpi; says which and why");
 	for (int i = 0; transport_list[i]; i++)
 		add("comm", "transport", transport_list[i]->name, NULL, transport_list[i]->help);
+	add("comm", NULL, NULL, transport_options, NULL);
 	add("device", NULL, NULL, device_options, "what computes");
-	add("device", "kind", "auto", NULL, "the first device of this list that was built in");
+	add("device", "kind", "auto", NULL, "a GPU if one answers, else the CPU; says which");
+	add("device", "kind", "cuda", NULL, "cuDNN, cuBLASLt and own kernels on an NVIDIA GPU, one worker each");
 	for (int i = 0; device_list[i]; i++)
 		add("device", "kind", device_list[i]->name, NULL, device_list[i]->help);
 	add("cluster", NULL, NULL, cluster_options, "the network, for predictions");

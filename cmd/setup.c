@@ -8,10 +8,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "../core/backend.h"
 #include "../core/clock.h"
 #include "../core/die.h"
 #include "../core/optimizer_list.h"
 #include "../core/sha256.h"
+#include "../data/augment.h"
 #include "run.h"
 
 int run_agree(struct run *run, int status)
@@ -26,12 +28,6 @@ int run_agree(struct run *run, int status)
 	}
 	errors_clear();
 	return (int)worst[0];
-}
-
-/* device.kind = "auto" is the first in the list of linked devices. */
-static const struct device_ops *choose_device(const char *kind)
-{
-	return !strcmp(kind, "auto") ? device_list[0] : device_find(kind);
 }
 
 static enum progress progress_of(const char *name)
@@ -53,10 +49,91 @@ static void choose_threads(struct run *run, struct device_config *c)
 	c->spare_cores = w->cores - run->threads * w->sharing;
 }
 
+static struct device *open_named(const char *name, const struct device_config *c)
+{
+	const struct device_ops *ops = device_find(name);
+
+	return ops ? ops->open(c) : NULL;
+}
+
+/* "auto": a GPU if the machine looks as if it had one and it answers; otherwise the CPU, and why. NULL: error() said why not. */
+static struct device *open_device(const char *kind, const struct device_config *c)
+{
+	struct device *dev;
+
+	if (strcmp(kind, "auto"))
+		return open_named(kind, c);
+	if (backend_likely()) {
+		dev = open_named("cuda", c);
+		if (dev)
+			return dev;
+		fputs(errors_text(), stderr);
+		warn("there seems to be a GPU, but the CPU will compute; device.kind = \"cpu\" says that this is meant");
+		errors_clear();
+	}
+	return open_named("cpu", c);
+}
+
+static enum precision precision_of(const char *name)
+{
+	return !strcmp(name, "fp32") ? PRECISION_FP32 : !strcmp(name, "tf32") ? PRECISION_TF32 :
+	       !strcmp(name, "bf16") ? PRECISION_BF16 : PRECISION_AUTO;
+}
+
+/* Returns an exit status. The device that computes, and the CPU device on which control messages live: GPUs' transports do not take host memory. */
+static int open_devices(struct run *run, struct device_config *c)
+{
+	const struct config *config = run->config;
+	struct device_config small = { .threads = 1, .progress = PROGRESS_THREAD, .conv = "auto" };
+	const char *precision = config_string(config, "device.precision");
+
+	c->conv = config_string(config, "device.conv");
+	c->progress = progress_of(config_string(config, "comm.progress"));
+	c->precision = precision_of(precision);
+	c->deterministic = config_bool(config, "device.deterministic");
+	c->index = (int)config_int(config, "device.index");
+	c->local_rank = run->world.local_rank;
+	if (!run->world.any_thread)
+		c->progress = small.progress = PROGRESS_HOOK;
+	if (run->world.size == 1)
+		c->progress = small.progress = PROGRESS_HOOK;   /* nothing to overlap: no thread for it */
+	run->device = open_device(config_string(config, "device.kind"), c);
+	/* A device whose streams the host drives is a CPU. */
+	run->host = run->device && run->device->ops->stream->progress ? run->device : open_named("cpu", &small);
+	run->control = comm_open(&run->world, run->host);
+	if (!run->device)
+		return STATUS_FAILURE;
+	if (c->precision != PRECISION_AUTO && run->device->config.precision != c->precision) {
+		error("device.precision = \"%s\" (%s): device \"%s\" computes in fp32 only", precision, config_origin(config, "device.precision"),
+		      run->device->ops->name);
+		hint("leave it out, or set device.kind = \"cuda\" on a machine with a GPU");
+		return STATUS_CONFIG;
+	}
+	return 0;
+}
+
+/* Workers on different devices would round differently and wait for the slowest; nobody wants that by accident. */
+static int check_same_device(struct run *run)
+{
+	struct kind { char name[32]; int precision; } mine = { "", (int)run->device->config.precision }, *all;
+	int rc = 0;
+
+	snprintf(mine.name, sizeof(mine.name), "%s", run->device->ops->name);
+	all = xcalloc((size_t)run->world.size, sizeof(*all));
+	comm_host_gather(run->control, &mine, all, sizeof(mine));
+	for (int r = 1; r < run->world.size && !rc; r++)
+		if (strcmp(all[r].name, all[0].name)) {
+			error("rank %d computes on \"%s\", rank 0 on \"%s\"", r, all[r].name, all[0].name);
+			rc = hint("set device.kind = \"cpu\", or start workers only where a GPU answers");
+		}
+	free(all);
+	return rc;
+}
+
 int run_open_world(struct run *run, const struct config *config)
 {
 	struct device_config device = { 0 };
-	const struct device_ops *ops;
+	int status;
 
 	run->config = config;
 	if (world_open(&run->world, config_string(config, "comm.transport"))) {
@@ -73,17 +150,8 @@ int run_open_world(struct run *run, const struct config *config)
 		return STATUS_CONFIG;
 	}
 	choose_threads(run, &device);
-	device.conv = config_string(config, "device.conv");
-	device.progress = progress_of(config_string(config, "comm.progress"));
-	if (!run->world.any_thread)
-		device.progress = PROGRESS_HOOK;
-	if (run->world.size == 1)
-		device.progress = PROGRESS_HOOK;        /* nothing to overlap: no thread for it */
-	ops = choose_device(config_string(config, "device.kind"));
-	CHECK(ops);
-	run->device = ops->open(&device);
-	run->control = comm_open(&run->world, run->device);
-	return run_agree(run, 0);
+	status = run_agree(run, open_devices(run, &device));
+	return status ? status : run_agree(run, check_same_device(run) ? STATUS_CONFIG : 0);
 }
 
 static int choose_batches(struct run *run)
@@ -150,6 +218,30 @@ int run_open_model(struct run *run)
 	return run_agree(run, sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) ? STATUS_CONFIG : 0);
 }
 
+enum { RESIDENT_MOST = 1 << 30 };       /* bytes of images that a GPU keeps; larger sets come batch by batch */
+
+/* Where the device can augment by itself, the whole data set goes there once, as bytes: a step then sends a few numbers a sample. */
+static void make_resident(struct run *run)
+{
+	const struct mem_ops *mem = run->device->ops->mem;
+	const struct dataset *d = &run->data;
+	size_t bytes = (size_t)(d->train.count + d->test.count) * (size_t)(d->h * d->w * d->c), table = (size_t)d->c * 256 * sizeof(float);
+	float *host;
+	void *image, *device_table;
+
+	if (!run->device->ops->nn->augment || bytes > RESIDENT_MOST)
+		return;
+	image = mem->alloc(run->device, bytes);
+	device_table = mem->alloc(run->device, table);
+	host = xaligned(table);
+	augment_table(d, host);
+	mem->copy(run->compute, image, d->train.image, bytes, COPY_TO_DEVICE);
+	mem->copy(run->compute, device_table, host, table, COPY_TO_DEVICE);
+	run->device->ops->stream->sync(run->compute);
+	free(host);
+	run->images = (struct images){ image, device_table, d->pad };
+}
+
 static void open_loaders(struct run *run)
 {
 	struct loader_config c = {
@@ -161,6 +253,7 @@ static void open_loaders(struct run *run)
 		.batch = run->batch,
 		.prefetch = (int)config_int(run->config, "data.prefetch"),
 		.cyclic = true,
+		.draws = run->images.image != NULL,
 	};
 
 	run->train = loader_open(&run->data, &run->data.train, &c);
@@ -189,12 +282,18 @@ static void check_same_start(struct run *run)
 	free(all);
 }
 
-void run_bind(struct run *run)
+int run_bind(struct run *run)
 {
 	const struct device_ops *dev = run->device->ops;
+	struct comm_config comm = comm_config(run->config);
+	const struct comm_ops *transport = comm_choose(config_string(run->config, "comm.transport"), &run->world, run->device, run->control,
+	                                               run->comm_why, sizeof(run->comm_why));
+	int status = run_agree(run, transport ? 0 : STATUS_CONFIG);
 
+	if (status)
+		return status;
 	run->compute = dev->stream->open(run->device, STREAM_COMPUTE);
-	run->comm = comm_open(&run->world, run->device);
+	run->comm = comm_open_over(transport, &run->world, run->device, run->control, &comm);
 	run->comm->delay = config_float(run->config, "comm.delay_ms") * 1e-3;
 	net_bind(&run->net, run->device, run->compute, true);
 	net_init_params(&run->net);
@@ -204,7 +303,11 @@ void run_bind(struct run *run)
 	run->mean_x = dev->mem->alloc(run->device, (size_t)run->net.n * sizeof(float));
 	run->mean_buffer = dev->mem->alloc(run->device, (size_t)(run->net.buffer_n + 1) * sizeof(float));
 	comm_reserve(run->comm, ring_work(run->net.buffer_n, run->world.size, DTYPE_F32));
+	if (dev->nn->prepare)           /* evaluation reads parameters from there */
+		dev->nn->prepare(run->compute, run->net.n, run->mean_x);
+	make_resident(run);
 	open_loaders(run);
+	return 0;
 }
 
 void run_close(struct run *run)
@@ -218,6 +321,8 @@ void run_close(struct run *run)
 		run->device->ops->stream->sync(run->comm->stream);      /* an exchange may still be in flight */
 		run->device->ops->mem->free(run->device, run->mean_x);
 		run->device->ops->mem->free(run->device, run->mean_buffer);
+		run->device->ops->mem->free(run->device, (void *)run->images.image);
+		run->device->ops->mem->free(run->device, (void *)run->images.table);
 	}
 	sync_release(&run->sync);
 	optimizer_release(&run->optimizer);
@@ -230,6 +335,8 @@ void run_close(struct run *run)
 		run->device->ops->stream->close(run->compute);
 	if (run->control)
 		comm_close(run->control);
+	if (run->host && run->host != run->device)
+		run->host->ops->close(run->host);
 	if (run->device)
 		run->device->ops->close(run->device);
 	world_close(&run->world);

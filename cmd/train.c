@@ -5,14 +5,26 @@
 #include "../core/die.h"
 #include "metrics.h"
 
-static void hook_param_needed(void *context, const struct range *range) { sync_param_needed(context, range); }
-static void hook_grad_ready(void *context, const struct range *range) { sync_grad_ready(context, range); }
+static bool hook_param_needed(void *context, const struct range *range) { return sync_param_needed(context, range); }
+static bool hook_grad_ready(void *context, const struct range *range) { return sync_grad_ready(context, range); }
+
+void run_load(struct run *run, const struct batch *batch)
+{
+	if (batch->draw)
+		net_load_resident(&run->net, &run->images, batch->draw, batch->label);
+	else
+		net_load(&run->net, batch->image, batch->label);
+}
+
+/* A device that runs behind the host has not finished the step when this returns, so wall time is told from the run's beginning, not
+ * summed over steps: it is exact wherever the host has waited, as it does for every row of metrics. */
+void run_clock(struct run *run) { run->spent.wall = clock_now() - run->train_started - run->eval_seconds; }
 
 /* One step, and where its time went. Evaluation happens between steps and is not counted. */
 static void train_step(struct run *run, int64_t t)
 {
 	const struct stream_ops *stream = run->device->ops->stream;
-	double start = clock_now(), waited = loader_waited(run->train), exposed = stream->waited(run->compute);
+	double waited = loader_waited(run->train), exposed = stream->waited(run->compute);
 	double busy = stream->busy(run->comm->stream), bytes = (double)run->comm->bytes_sent;
 	struct batch batch;
 
@@ -22,18 +34,16 @@ static void train_step(struct run *run, int64_t t)
 	if (t % run->steps_per_epoch == 0)
 		sync_epoch(&run->sync, t / run->steps_per_epoch);
 	net_set_step(&run->net, t * run->world.size + run->world.rank);       /* dropout differs between workers */
-	net_load(&run->net, batch.image, batch.label);
+	run_load(run, &batch);
 	sync_begin(&run->sync, t);
-	net_forward(&run->net, true);
-	net_loss(&run->net, 1.0f / (float)run->batch[run->world.rank]);
-	net_backward(&run->net);
+	net_pass(&run->net, 1.0f / (float)run->batch[run->world.rank]);
 	sync_step(&run->sync, t);
 
 	run->spent.data += loader_waited(run->train) - waited;
-	run->spent.wall += clock_now() - start;
 	run->spent.exposed += stream->waited(run->compute) - exposed;
 	run->spent.comm += stream->busy(run->comm->stream) - busy;
 	run->spent.bytes += (double)run->comm->bytes_sent - bytes;
+	run_clock(run);
 }
 
 static bool evaluation_due(const struct run *run)
@@ -45,10 +55,13 @@ static bool evaluation_due(const struct run *run)
 
 int run_train(struct run *run)
 {
-	run->net.hooks = (struct net_hooks){ &run->sync, hook_param_needed, hook_grad_ready, run->comm->stream };
+	/* Layers are timed one by one only where they run inside their call. */
+	run->net.hooks = (struct net_hooks){ &run->sync, hook_param_needed, hook_grad_ready, run->device == run->host ? run->comm->stream : NULL };
+	run->net.graphs = config_bool(run->config, "device.graphs");
 	run->metrics = metrics_open(run);
 	run->evaluated_at = -1;
 	loader_start(run->train, 0, 0);
+	run->train_started = clock_now();
 	while (run->step < run->steps) {
 		bool evaluate;
 

@@ -9,14 +9,6 @@
 #include "comm.h"
 #include "topology/topology.h"
 
-const struct comm_ops *transport_find(const char *name)
-{
-	for (int i = 0; transport_list[i]; i++)
-		if (!strcmp(transport_list[i]->name, name))
-			return transport_list[i];
-	return NULL;
-}
-
 int world_open(struct world *w, const char *transport)
 {
 	struct launch launch = launch_detect();
@@ -25,7 +17,7 @@ int world_open(struct world *w, const char *transport)
 	*w = (struct world){ .size = 1, .local_size = 1, .nodes = 1, .sharing = 1, .any_thread = true };
 	gethostname(w->host, sizeof(w->host) - 1);
 	w->cores = sched_getaffinity(0, sizeof(mask), &mask) ? 1 : CPU_COUNT(&mask);
-	if (!strcmp(transport, "auto"))
+	if (!strcmp(transport, "auto") || !strcmp(transport, "nccl"))
 		transport = launch.launcher ? "mpi" : "self";
 	w->transport = transport_find(transport);
 	if (!w->transport)
@@ -47,12 +39,15 @@ void world_close(struct world *w)
 		w->transport->world_close();
 }
 
-struct comm *comm_open(const struct world *w, struct device *dev)
+struct comm *comm_open_over(const struct comm_ops *ops, const struct world *w, struct device *dev, struct comm *control,
+                            const struct comm_config *config)
 {
 	struct comm *comm = xcalloc(1, sizeof(*comm));
 
-	comm->ops = w->transport;
+	comm->ops = ops;
+	comm->config = config ? *config : (struct comm_config){ .timeout = 300 };
 	comm->device = dev;
+	comm->control = control;
 	comm->rank = w->rank;
 	comm->size = w->size;
 	comm->stream = dev->ops->stream->open(dev, STREAM_COMM);
@@ -61,12 +56,15 @@ struct comm *comm_open(const struct world *w, struct device *dev)
 	return comm;
 }
 
+struct comm *comm_open(const struct world *w, struct device *dev) { return comm_open_over(w->transport, w, dev, NULL, NULL); }
+
 void comm_close(struct comm *comm)
 {
 	const struct device_ops *ops = comm->device->ops;
 
-	ops->stream->close(comm->stream);
+	ops->stream->sync(comm->stream);
 	comm->ops->close(comm);
+	ops->stream->close(comm->stream);
 	ops->stream->event_close(comm->forked);
 	ops->mem->free(comm->device, comm->work);
 	free(comm->host);
@@ -117,6 +115,7 @@ void comm_delay(struct comm *comm)
 
 void comm_exchange(struct comm *comm, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes)
 {
+	int64_t most = comm->ops->segment;
 	const char *s = send;
 	char *r = recv;
 
@@ -126,8 +125,7 @@ void comm_exchange(struct comm *comm, int to, const void *send, int64_t send_byt
 		recv_bytes = 0;
 	comm->bytes_sent += send_bytes;
 	while (send_bytes > 0 || recv_bytes > 0) {
-		int64_t out = send_bytes < COMM_SEGMENT ? send_bytes : COMM_SEGMENT;
-		int64_t in = recv_bytes < COMM_SEGMENT ? recv_bytes : COMM_SEGMENT;
+		int64_t out = send_bytes < most ? send_bytes : most, in = recv_bytes < most ? recv_bytes : most;
 
 		comm->ops->exchange(comm, out ? to : -1, s, out, in ? from : -1, r, in);
 		s += out;
@@ -141,8 +139,9 @@ void comm_exchange(struct comm *comm, int to, const void *send, int64_t send_byt
 
 void comm_host_gather(struct comm *comm, const void *mine, void *all, int64_t bytes)
 {
+	CHECK(comm->device->host_memory);
 	memcpy((char *)all + comm->rank * bytes, mine, (size_t)bytes);
-	ring_allgather(comm, all, bytes);
+	comm_allgather(comm, all, bytes);
 	comm->device->ops->stream->sync(comm->stream);
 }
 

@@ -8,17 +8,23 @@
  *
  * Between fork and the wait the buffers belong to communication. Bytes are counted here, once, when they are handed over.
  * A library error ends all ranks with STATUS_COMM.
+ *
+ * The launcher's processes find each other over the host transport, self or mpi: it is the world's, and that of the control
+ * communicator, which lives on a CPU device. The model's traffic may go over another one, chosen by comm_choose(): mpi moves the
+ * memory of a GPU through pinned buffers, nccl moves it directly.
  */
 #ifndef COCOD_COMM_H
 #define COCOD_COMM_H
 
 #include "../core/device.h"
+#include "../core/option.h"
 
 struct comm;
+struct config;
 
 /* What the launcher made of us; filled in by world_open(). */
 struct world {
-	const struct comm_ops *transport;
+	const struct comm_ops *transport;       /* on host memory: self or mpi */
 	int rank, size;
 	int local_rank, local_size;     /* among the ranks of this host */
 	int nodes;                      /* hosts */
@@ -31,19 +37,37 @@ struct world {
 struct comm_ops {
 	const char *name, *help;
 	const char *(*version)(void);           /* (optional) the library's own words, for --version; before world_open() too */
-	void (*world_open)(struct world *);     /* rank, size, local_rank, local_size, nodes, sharing; once a process */
+	/* A host transport has these three, another one none: rank, size, local_rank, local_size, nodes, sharing; once a process */
+	void (*world_open)(struct world *);
 	void (*world_close)(void);
 	void (*abort)(int status);              /* (optional) ends all ranks */
-	void (*open)(struct comm *);            /* comm->state */
-	void (*close)(struct comm *);
+	/* comm->state. All ranks together, while this process has nothing queued on any other communicator. */
+	void (*open)(struct comm *);
+	void (*close)(struct comm *);           /* likewise; nothing is queued on this one either */
 	/* Queues one send and one receive that proceed together (peer < 0: none of that kind). Never deadlocks as long as every
-	 * receive has its send. Sizes must agree; up to COMM_SEGMENT bytes. */
+	 * receive has its send. Sizes must agree; up to `segment` bytes. */
 	void (*exchange)(struct comm *, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes);
+	int64_t segment;                        /* comm_exchange() cuts what is longer; the same on all ranks */
+	/* (optional) The library's own collectives, in place, queued like exchange(), by the contracts of comm_allreduce() and
+	 * comm_allgather(), which count their bytes (topology/topology.h). Never called with nothing to do (one rank, no bytes). */
+	void (*allreduce)(struct comm *, void *buffer, int64_t n, enum dtype, enum reduce);
+	void (*allgather)(struct comm *, void *buffer, int64_t bytes);
 };
+
+/* The keys of the group comm that belong to no one else; comm_config() reads them. */
+extern const struct option transport_options[];
+struct comm_config {
+	bool staged;                    /* mpi: through pinned buffers even if it could take the memory itself; a test's knob */
+	int max_ctas;                   /* nccl: most thread blocks, each of which takes an SM from computing; 0: its choice */
+	double timeout;                 /* nccl: seconds under way after which an operation hangs, and all ranks end; 0: never */
+};
+struct comm_config comm_config(const struct config *);
 
 struct comm {
 	const struct comm_ops *ops;
+	struct comm_config config;
 	struct device *device;
+	struct comm *control;           /* how a transport that is not the world's finds its peers; NULL: it is the world's */
 	struct stream *stream;
 	struct event *forked;
 	int rank, size;
@@ -56,10 +80,17 @@ struct comm {
 	void *state;                    /* the transport's */
 };
 
-enum { COMM_SEGMENT = 1 << 29 };
-
-extern const struct comm_ops *const transport_list[];           /* NULL-terminated */
+extern const struct comm_ops *const transport_list[];           /* names, help, versions; NULL-terminated */
+/* NULL: unknown; or "nccl", and error() and hint() have said why this machine has none. */
 const struct comm_ops *transport_find(const char *name);
+/*
+ * The transport of the model's traffic, for comm.transport = `name` ("auto" or one of the list) on this device. All ranks call it
+ * together and get the same. NULL: error() and hint() have said why not, on all ranks. why: a clause for the user, what and why.
+ *
+ * "auto" is self for one worker; mpi if a rank computes on a CPU; nccl if each rank has a GPU of its own, else mpi.
+ */
+const struct comm_ops *comm_choose(const char *name, const struct world *, struct device *, struct comm *control, char *why,
+                                   size_t size);
 
 /* Under which launcher do we run? From its environment, before and without MPI. size 1 and rank 0 if there is none. */
 struct launch {
@@ -68,11 +99,16 @@ struct launch {
 };
 struct launch launch_detect(void);
 
-/* "auto" is mpi under a launcher, else self. Fills in the world, or records an error (ranks that do not see each other). */
+/* comm.transport: "auto" and "nccl" are mpi under a launcher, else self. Fills in the world, or records an error (ranks that do not
+ * see each other). */
 int world_open(struct world *, const char *transport);
 void world_close(struct world *);
 
+/* Over the world's transport: for control, which must be on a CPU device, and for tests. */
 struct comm *comm_open(const struct world *, struct device *);
+/* Over any transport (comm_choose()); control: one opened before, which outlives it. config NULL: the defaults. */
+struct comm *comm_open_over(const struct comm_ops *, const struct world *, struct device *, struct comm *control,
+                            const struct comm_config *);
 void comm_close(struct comm *);         /* waits for what is queued */
 
 void comm_fork(struct comm *, struct stream *after);
@@ -82,7 +118,7 @@ void comm_exchange(struct comm *, int to, const void *send, int64_t send_bytes, 
 /* Makes sure that comm->work has so many bytes; called while opening, never in the step path. */
 void comm_reserve(struct comm *, size_t bytes);
 
-/* ---- the host waits for these: start-up, evaluation, the end; never in the step path ---- */
+/* ---- host memory, communicators of CPU devices; the host waits: start-up, evaluation, the end, never in the step path ---- */
 
 void comm_host_reduce(struct comm *, double *values, int n, enum reduce);       /* same result on every rank */
 /* all: size × bytes, on every rank */

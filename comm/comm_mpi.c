@@ -1,32 +1,61 @@
 /*
- * MPI as a transport: one send and one receive at a time, non-blocking, asked for completion by the driver of the communication
- * stream. All MPI calls after MPI_Init come from that driver (thread or hook), or from the host while nothing is queued; so
- * MPI_THREAD_SERIALIZED is enough, and MPI_THREAD_FUNNELED for the hook.
+ * MPI as a transport: one send and one receive at a time, non-blocking, asked for completion by whoever drives the communication
+ * stream.
+ *
+ * Threads: messages of a CPU device are driven by its thread (or the hook, in the computing thread), those of a GPU by a thread of
+ * CUDA's. A lock around each MPI call keeps them apart, so that MPI_THREAD_SERIALIZED is enough, and MPI_THREAD_FUNNELED where only
+ * the hook drives. Calls behind the lock must not wait for another rank; the exceptions (start, end, opening, closing) are made by
+ * the host while nothing is queued in this process.
+ *
+ * Staging: MPI is never given memory of a GPU, since most builds of it cannot take it. Such messages are copied, in stream order,
+ * to a pinned buffer that is sent, and from another one that was received into. The two are made once, as long as the longest
+ * message; comm_exchange() cuts what is longer. On host memory comm.staged = true takes the same way, for tests.
  *
  * Messages of a communicator need no tags: every rank queues the same exchanges in the same order, and MPI keeps the order
  * between a pair of ranks.
+ *
+ * Limits: the copies to, through and from the host follow one another. The message after the next could be copied meanwhile.
  */
 #include <mpi.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "../core/die.h"
 #include "comm.h"
 
-static void mpi_check(int rc, const char *call)
+/* As the segments of the ring (topology/ring.c); staged or not, so that a rank on a GPU and one on a CPU cut alike. */
+enum { LONGEST = 4 << 20 };
+
+static pthread_mutex_t one_call = PTHREAD_MUTEX_INITIALIZER;
+
+static void enter(void) { pthread_mutex_lock(&one_call); }
+
+static void leave(int rc, const char *call)
 {
 	char words[MPI_MAX_ERROR_STRING] = "";
 	int length;
 
-	if (rc == MPI_SUCCESS)
-		return;
-	MPI_Error_string(rc, words, &length);
-	die(STATUS_COMM, "%s: %s", call, words);
+	if (rc != MPI_SUCCESS)
+		MPI_Error_string(rc, words, &length);
+	pthread_mutex_unlock(&one_call);
+	if (rc != MPI_SUCCESS)
+		die(STATUS_COMM, "%s: %s", call, words);
 }
-#define MPI(call) mpi_check(call, #call)
+#define MPI(call) (enter(), leave((call), #call))
 
-static void mpi_abort(int status) { MPI_Abort(MPI_COMM_WORLD, status); }
+/* Another thread may be inside MPI, and what it does there may be what went wrong: it gets a second to leave. */
+static void mpi_abort(int status)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	pthread_mutex_timedlock(&one_call, &until);
+	MPI_Abort(MPI_COMM_WORLD, status);
+}
 
 /* Ranks of this host whose affinity mask overlaps with ours share its cores with us. */
 static int count_sharing(MPI_Comm host, int ranks)
@@ -69,19 +98,36 @@ static void mpi_world_open(struct world *w)
 
 static void mpi_world_close(void) { MPI(MPI_Finalize()); }
 
+struct mpi_state {
+	MPI_Comm comm;
+	char *send, *recv;              /* pinned, LONGEST bytes each; NULL: not staged */
+};
+
 static void mpi_open(struct comm *comm)
 {
-	MPI_Comm *own = xcalloc(1, sizeof(*own));
+	const struct mem_ops *mem = comm->device->ops->mem;
+	struct mpi_state *s = xcalloc(1, sizeof(*s));
 
-	comm->state = own;
-	MPI(MPI_Comm_dup(MPI_COMM_WORLD, own));
-	MPI(MPI_Comm_set_errhandler(*own, MPI_ERRORS_RETURN));
+	comm->state = s;
+	MPI(MPI_Comm_dup(MPI_COMM_WORLD, &s->comm));
+	MPI(MPI_Comm_set_errhandler(s->comm, MPI_ERRORS_RETURN));
+	if (comm->device->host_memory && !comm->config.staged)
+		return;
+	s->send = mem->alloc_host(comm->device, LONGEST);
+	s->recv = mem->alloc_host(comm->device, LONGEST);
 }
 
 static void mpi_close(struct comm *comm)
 {
-	MPI(MPI_Comm_free(comm->state));
-	free(comm->state);
+	const struct mem_ops *mem = comm->device->ops->mem;
+	struct mpi_state *s = comm->state;
+
+	MPI(MPI_Comm_free(&s->comm));
+	if (s->send) {
+		mem->free_host(comm->device, s->send);
+		mem->free_host(comm->device, s->recv);
+	}
+	free(s);
 	comm->state = NULL;
 }
 
@@ -112,12 +158,18 @@ static bool exchange_done(void *arg)
 
 static void mpi_exchange(struct comm *comm, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes)
 {
+	const struct device_ops *dev = comm->device->ops;
+	const struct mpi_state *s = comm->state;
 	struct exchange e = {
-		*(MPI_Comm *)comm->state, send, recv, to, from, (int)send_bytes, (int)recv_bytes, false,
+		s->comm, s->send ? s->send : send, s->recv ? s->recv : recv, to, from, (int)send_bytes, (int)recv_bytes, false,
 		{ MPI_REQUEST_NULL, MPI_REQUEST_NULL },
 	};
 
-	comm->device->ops->stream->call(comm->stream, exchange_done, &e, sizeof(e));
+	if (s->send && to >= 0)
+		dev->mem->copy(comm->stream, s->send, send, (size_t)send_bytes, COPY_TO_HOST);
+	dev->stream->call(comm->stream, exchange_done, &e, sizeof(e));
+	if (s->recv && from >= 0)
+		dev->mem->copy(comm->stream, recv, s->recv, (size_t)recv_bytes, COPY_TO_DEVICE);
 }
 
 /* One of the few calls that MPI allows before MPI_Init. */
@@ -134,7 +186,7 @@ static const char *mpi_version(void)
 extern const struct comm_ops comm_mpi;
 const struct comm_ops comm_mpi = {
 	.name = "mpi",
-	.help = "messages of MPI, own collectives; started by mpirun or srun",
+	.help = "messages of MPI, own collectives; started by mpirun or srun; from a GPU through host memory",
 	.version = mpi_version,
 	.world_open = mpi_world_open,
 	.world_close = mpi_world_close,
@@ -142,4 +194,5 @@ const struct comm_ops comm_mpi = {
 	.open = mpi_open,
 	.close = mpi_close,
 	.exchange = mpi_exchange,
+	.segment = LONGEST,
 };

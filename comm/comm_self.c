@@ -16,7 +16,8 @@ static void self_exchange(struct comm *comm, int to, const void *send, int64_t s
 	CHECK(to < 0 && from < 0);      /* a collective that sends to itself is a bug */
 }
 
-static const struct comm_ops comm_self = {
+extern const struct comm_ops comm_self;
+const struct comm_ops comm_self = {
 	.name = "self",
 	.help = "one worker, no communication",
 	.world_open = self_world_open,
@@ -24,12 +25,5 @@ static const struct comm_ops comm_self = {
 	.open = self_open,
 	.close = self_close,
 	.exchange = self_exchange,
-};
-
-extern const struct comm_ops comm_mpi;
-
-const struct comm_ops *const transport_list[] = {
-	&comm_self,
-	&comm_mpi,
-	NULL,
+	.segment = INT64_MAX,
 };

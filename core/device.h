@@ -1,6 +1,6 @@
 /*
- * What a device is: memory, ordered queues, kernels. cpu/ (and later cuda/) fill these tables in; nothing above core/ knows
- * which one it drives.
+ * What a device is: memory, ordered queues, kernels. cpu/ and cuda/ fill these tables in; nothing above core/ knows which one it
+ * drives.
  *
  * Everything is ordered by streams and events. A stream is a FIFO queue of operations; all functions below that take a
  * `struct stream *` only queue and return. record() and wait() join two streams; the host never waits in the step path.
@@ -11,7 +11,8 @@
  * An operation's arguments are copied when it is queued; what they point to must live, and keep its meaning, until it ran.
  * Between fork and join a buffer belongs to the stream that works on it.
  *
- * Sizes: n counts floats unless said otherwise. All vectors are fp32. Buffers do not overlap unless a comment allows it.
+ * Sizes: n counts elements. Vectors (parameters, gradients, statistics) are fp32. Activations and their gradients are `void *`: of
+ * the device's type device->activation, fp32 or bf16. Buffers do not overlap unless a comment allows it.
  * Errors: nothing here returns one. What cannot go on dies (die.h).
  */
 #ifndef COCOD_DEVICE_H
@@ -20,6 +21,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 struct device;
 struct stream;
@@ -57,14 +62,23 @@ struct stream_ops {
 	bool (*active)(const struct stream *);                  /* is such an operation under way? (for the overlap report) */
 	double (*waited)(const struct stream *);                /* seconds a compute stream stood still in wait() or lent its thread to communication */
 	void (*progress)(struct device *);                      /* (optional) lets the queues advance; cheap; called between layers */
+	/* (optional) The queue in the backend's own type (a cudaStream_t), for a library that queues its operations itself: NCCL. */
+	void *(*native)(struct stream *);
+	/* (optional, all four or none) Between begin and end, kernels, copies inside the device and zero() on this compute stream are
+	 * recorded instead of run; no other operation is allowed there. replay() queues them again, with the same pointers and sizes:
+	 * a whole pass costs the host one call. */
+	void (*capture_begin)(struct stream *);
+	struct graph *(*capture_end)(struct stream *);
+	void (*replay)(struct stream *, struct graph *);
+	void (*graph_free)(struct graph *);
 };
 
 /* ---- vectors ---- */
 
-enum dtype { DTYPE_F32, DTYPE_F64, DTYPE_I64 };
+enum dtype { DTYPE_F32, DTYPE_F64, DTYPE_I64, DTYPE_BF16 };
 enum reduce { REDUCE_SUM, REDUCE_MAX, REDUCE_MIN };
 
-static inline size_t dtype_size(enum dtype t) { return t == DTYPE_F32 ? 4 : 8; }
+static inline size_t dtype_size(enum dtype t) { return t == DTYPE_F32 ? 4 : t == DTYPE_BF16 ? 2 : 8; }
 
 /* What changes from step to step, in device memory (so that a captured step can be replayed): written by mem->set(). */
 struct hyper {
@@ -79,7 +93,7 @@ struct vec_ops {
 	void (*scale)(struct stream *, int64_t n, float a, const float *x, float *y);               /* y = a x; y may be x */
 	void (*axpby)(struct stream *, int64_t n, float a, const float *x, float b, float *y);      /* y = a x + b y */
 	void (*diff)(struct stream *, int64_t n, const float *x, const float *z, float *d);         /* d = x - z; d may be x or z */
-	/* dst = dst op src, elementwise, for any dtype (n counts elements) */
+	/* dst = dst op src, elementwise; any dtype but bf16 */
 	void (*reduce)(struct stream *, int64_t n, enum dtype, enum reduce, const void *src, void *dst);
 	/* Periodic averaging: z += avg; x = z. */
 	void (*adopt)(struct stream *, int64_t n, const float *avg, float *z, float *x);
@@ -124,7 +138,10 @@ struct conv_desc {
 	int n, h, w, c;                 /* input */
 	int out, kh, kw, stride, pad;   /* square stride and padding */
 	bool bias;
+	int pitch;                      /* channels of an input pixel in memory (input_pitch()); those behind c are zero. 0: c */
 };
+
+static inline int conv_pitch(const struct conv_desc *d) { return d->pitch ? d->pitch : d->c; }
 
 static inline int conv_out(int in, int kernel, int stride, int pad) { return (in + 2 * pad - kernel) / stride + 1; }
 
@@ -149,45 +166,75 @@ struct loss_stats {
 	int64_t correct, count;
 };
 
+/* How a batch comes out of a resident data set: one record a sample, drawn on the host (data/augment.h). */
+struct image_draw {
+	uint32_t sample;                /* index into the stored images */
+	int16_t dy, dx;                 /* the window's place in the padded image, 0 … 2 pad */
+	uint16_t flip;                  /* 1: mirrored, after cropping */
+	uint16_t empty;                 /* 1: no sample, all zero */
+};
+
+struct augment_desc {
+	int n, h, w, c, pitch;          /* the batch; stored images are h × w × c bytes */
+	int pad;
+};
+
 struct nn_ops {
+	/* (optional: where they are NULL, the activation type is fp32 and the pitch of the input is c.)
+	 * Channels that a pixel of a convolution's input image should have in memory. */
+	int (*input_pitch)(struct device *, int c);
+	/* fp32 pixels of c channels to activations of `pitch`, zero behind c. */
+	void (*from_f32)(struct stream *, int64_t pixels, int c, int pitch, const float *x, void *y);
+	/* fp32 from activations; for whoever must look at them. */
+	void (*to_f32)(struct stream *, int64_t n, const void *x, float *y);
+	/* Layers are about to read parameters from this arena of n: the device brings its own copy (of another type) up to date. The
+	 * first call for an arena makes the copy; it ends with the arena's memory. Layers read parameters of prepared arenas only. */
+	void (*prepare)(struct stream *, int64_t n, const float *x);
+	/* Crop, flip and normalise from images in device memory; table: c × 256 floats, a stored byte's value (device memory).
+	 * What the window takes from outside an image has the stored value 0. */
+	void (*augment)(struct stream *, const struct augment_desc *, const uint8_t *image, const float *table,
+	                const struct image_draw *draw, void *y);
+
 	/* Convolutions. bwd_data writes dx, or adds to it if `accumulate`; bwd_filter overwrites dw (and db, NULL if no bias).
 	 * A linear layer is the convolution whose kernel is as large as its image; backends may see that and use a matrix product. */
 	struct conv_plan *(*conv_plan)(struct device *, const struct conv_desc *);
 	const char *(*conv_name)(const struct conv_plan *);     /* which kernel was chosen, for the layer table */
 	void (*conv_release)(struct device *, struct conv_plan *);
-	void (*conv_fwd)(struct stream *, struct conv_plan *, const float *x, const float *w, const float *b, float *y);
-	void (*conv_bwd_data)(struct stream *, struct conv_plan *, const float *dy, const float *w, float *dx, bool accumulate);
-	void (*conv_bwd_filter)(struct stream *, struct conv_plan *, const float *x, const float *dy, float *dw, float *db);
+	void (*conv_fwd)(struct stream *, struct conv_plan *, const void *x, const float *w, const float *b, void *y);
+	void (*conv_bwd_data)(struct stream *, struct conv_plan *, const void *dy, const float *w, void *dx, bool accumulate);
+	void (*conv_bwd_filter)(struct stream *, struct conv_plan *, const void *x, const void *dy, float *dw, float *db);
 
 	/* y = relu?(gamma (x - mean) invstd + beta + residual?). Saves the batch mean and 1/sqrt(var + eps) for backward (c each).
 	 * residual may be NULL. y may be x only in bn_infer. */
-	void (*bn_train)(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
-	                 const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, float *y);
-	void (*bn_infer)(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
-	                 const float *beta, const float *running_mean, const float *running_var, float *y);
+	void (*bn_train)(struct stream *, const struct bn_desc *, const void *x, const void *residual, const float *gamma,
+	                 const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, void *y);
+	void (*bn_infer)(struct stream *, const struct bn_desc *, const void *x, const void *residual, const float *gamma,
+	                 const float *beta, const float *running_mean, const float *running_var, void *y);
 	/* dz = relu ? (y > 0 ? dy : 0) : dy. dx = its gradient (added if add_dx), dgamma, dbeta overwritten.
 	 * dresidual: NULL: none wanted; == dy: dz is left in dy; else dz is written there (added if add_dresidual).
 	 * dx may be dy if dresidual is not dy. */
-	void (*bn_bwd)(struct stream *, const struct bn_desc *, const float *x, const float *y, const float *gamma,
-	               const float *mean, const float *invstd, float *dy, float *dx, bool add_dx, float *dresidual,
+	void (*bn_bwd)(struct stream *, const struct bn_desc *, const void *x, const void *y, const float *gamma,
+	               const float *mean, const float *invstd, void *dy, void *dx, bool add_dx, void *dresidual,
 	               bool add_dresidual, float *dgamma, float *dbeta);
 
-	void (*relu_fwd)(struct stream *, int64_t n, const float *x, float *y);                     /* y may be x */
-	void (*relu_bwd)(struct stream *, int64_t n, const float *y, const float *dy, float *dx, bool accumulate);  /* dx may be dy */
-	void (*add_fwd)(struct stream *, int64_t n, const float *a, const float *b, bool relu, float *y);
+	void (*relu_fwd)(struct stream *, int64_t n, const void *x, void *y);                       /* y may be x */
+	void (*relu_bwd)(struct stream *, int64_t n, const void *y, const void *dy, void *dx, bool accumulate);     /* dx may be dy */
+	void (*add_fwd)(struct stream *, int64_t n, const void *a, const void *b, bool relu, void *y);
+	/* dx += dy: a gradient that several readers of an output sum up */
+	void (*grad_add)(struct stream *, int64_t n, const void *dy, void *dx);
 	/* Window positions of the maxima go to `index` (one byte an output, row-major in the window; NULL for average). */
-	void (*pool_fwd)(struct stream *, const struct pool_desc *, const float *x, float *y, uint8_t *index);
-	void (*pool_bwd)(struct stream *, const struct pool_desc *, const float *dy, const uint8_t *index, float *dx, bool accumulate);
+	void (*pool_fwd)(struct stream *, const struct pool_desc *, const void *x, void *y, uint8_t *index);
+	void (*pool_bwd)(struct stream *, const struct pool_desc *, const void *dy, const uint8_t *index, void *dx, bool accumulate);
 	/* ResNet's option A shortcut: every second pixel, channels padded with zeros on both sides, (out - c)/2 in front.
 	 * x: n h w c; y: n (h+1)/2 (w+1)/2 out. */
-	void (*shortcut_fwd)(struct stream *, int n, int h, int w, int c, int out, const float *x, float *y);
-	void (*shortcut_bwd)(struct stream *, int n, int h, int w, int c, int out, const float *dy, float *dx, bool accumulate);
+	void (*shortcut_fwd)(struct stream *, int n, int h, int w, int c, int out, const void *x, void *y);
+	void (*shortcut_bwd)(struct stream *, int n, int h, int w, int c, int out, const void *dy, void *dx, bool accumulate);
 	/* Inverted dropout: y = x / (1 - p) where kept. The mask is a function of (seed, *step, layer, element). Backward is the
 	 * same function on dy. y may be x. */
-	void (*dropout)(struct stream *, int64_t n, float p, uint64_t seed, const int64_t *step, uint32_t layer, const float *x, float *y);
+	void (*dropout)(struct stream *, int64_t n, float p, uint64_t seed, const int64_t *step, uint32_t layer, const void *x, void *y);
 	/* Softmax cross-entropy. Labels of -1 are padding: no loss, no gradient. dx = scale (softmax - onehot), NULL: not wanted.
 	 * Adds to *stats. */
-	void (*softmax_xent)(struct stream *, int n, int classes, const float *x, const int32_t *label, float scale, float *dx,
+	void (*softmax_xent)(struct stream *, int n, int classes, const void *x, const int32_t *label, float scale, void *dx,
 	                     struct loss_stats *stats);
 };
 
@@ -195,11 +242,17 @@ struct nn_ops {
 
 enum progress { PROGRESS_AUTO, PROGRESS_THREAD, PROGRESS_HOOK };
 
+enum precision { PRECISION_AUTO, PRECISION_FP32, PRECISION_TF32, PRECISION_BF16 };
+
 struct device_config {
 	int threads;                    /* compute threads; >= 1 */
 	enum progress progress;         /* who advances STREAM_COMM on the CPU; AUTO: a thread if spare_cores > 0, else the hook */
 	int spare_cores;                /* cores that no rank computes on */
 	const char *conv;               /* "auto" | "winograd" | "direct" | "reference" */
+	enum precision precision;       /* of layers. AUTO: bf16 on a GPU, fp32 on the CPU, which has no other */
+	bool deterministic;             /* only kernels that give the same bits every time (all of ours do; cuDNN has others) */
+	int index;                      /* which GPU; -1: the only one visible, else local_rank modulo their number */
+	int local_rank;
 };
 
 struct device_ops {
@@ -209,6 +262,7 @@ struct device_ops {
 	const struct vec_ops *vec;
 	const struct sparse_ops *sparse;
 	const struct nn_ops *nn;
+	/* NULL: it cannot be used here; error() and hint() say why. The CPU always can. */
 	struct device *(*open)(const struct device_config *);
 	void (*close)(struct device *);
 	const char *(*describe)(struct device *);       /* one line: "AMD EPYC, AVX-512, 2 threads, oneDNN 2.6.3" */
@@ -217,11 +271,18 @@ struct device_ops {
 /* Every device begins with this; the rest is the backend's own. */
 struct device {
 	const struct device_ops *ops;
-	struct device_config config;    /* as resolved: progress is never AUTO */
+	struct device_config config;    /* as resolved: progress and precision are never AUTO */
+	enum dtype activation;          /* DTYPE_F32 or DTYPE_BF16 */
+	bool host_memory;               /* the host may read and write what mem->alloc() gave; so may MPI */
+	char where[64];                 /* which GPU of this host: its PCI bus id; "": none, this device computes on the CPU */
 };
 
-/* The devices that were linked in, in the order in which "auto" tries them; NULL-terminated. Made by the Makefile's choice. */
+/* The devices that were linked in; NULL-terminated. Made by the Makefile's choice. */
 extern const struct device_ops *const device_list[];
-const struct device_ops *device_find(const char *name);         /* NULL: unknown */
+/* By name; "cuda" opens the shared object that holds it (backend.h). NULL: not there, error() and hint() say why. */
+const struct device_ops *device_find(const char *name);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -15,6 +15,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum exit_status {
 	STATUS_DONE = 0,
 	STATUS_FAILURE = 1,     /* run time: device, library, memory, disk */
@@ -41,8 +45,8 @@ void die_identity(int rank, int size, const char *host, void (*abort_all)(int st
 void die_step(int64_t step);                    /* named in later messages of die() */
 int die_rank(void);
 
-_Noreturn void die(enum exit_status status, const char *fmt, ...) PRINTF(2, 3);
-_Noreturn void die_check(const char *file, int line, const char *expression);
+void die(enum exit_status status, const char *fmt, ...) PRINTF(2, 3) __attribute__((noreturn));
+void die_check(const char *file, int line, const char *expression) __attribute__((noreturn));
 
 /* A broken invariant. */
 #define CHECK(expression) ((expression) ? (void)0 : die_check(__FILE__, __LINE__, #expression))
@@ -54,4 +58,7 @@ void *xaligned(size_t bytes);
 char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) PRINTF(1, 2);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

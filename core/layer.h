@@ -22,8 +22,13 @@ bool bn_fuse_residual(struct net *, struct node *bn, int residual);
 void bn_fuse_relu(struct node *bn);
 void add_fuse_relu(struct node *add);
 
+/* The hooks of a node; false: there is none, or it queued nothing. */
+bool net_needs(struct net *, struct node *);
+bool net_grads_final(struct net *, struct node *);
+
 /* The passes of net_finish: net_fuse.c, net_arena.c. */
 void net_fuse(struct net *);
 void net_layout(struct net *);
+void net_pass_release(struct net *);                    /* net_graph.c */
 
 #endif

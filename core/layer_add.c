@@ -22,19 +22,19 @@ static void add_backward(struct net *net, struct node *node)
 {
 	const struct device_ops *ops = net->device->ops;
 	int64_t n = shape_count(node->out.shape);
-	float *dy = node->out.grad;
+	void *dy = node->out.grad;
 
 	if (has_relu(node))
 		ops->nn->relu_bwd(net->stream, n, node->out.data, dy, dy, false);
 	for (int k = 0; k < 2; k++) {
-		float *dx = node_in(net, node, k)->grad;
+		void *dx = node_in(net, node, k)->grad;
 
 		if (!dx || node->share_grad[k])
 			continue;
 		if (node->add_grad[k])
-			ops->vec->axpby(net->stream, n, 1, dy, 1, dx);
+			ops->nn->grad_add(net->stream, n, dy, dx);
 		else
-			ops->vec->scale(net->stream, n, 1, dy, dx);
+			ops->mem->copy(net->stream, dx, dy, (size_t)n * dtype_size(net->device->activation), COPY_DEVICE);
 	}
 }
 

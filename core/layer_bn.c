@@ -21,7 +21,7 @@ static float *saved_invstd(struct node *node) { return (float *)node->own + node
 static void bn_forward(struct net *net, struct node *node, bool train)
 {
 	const struct nn_ops *nn = net->device->ops->nn;
-	const float *x = node_in(net, node, 0)->data, *residual = node->inputs > 1 ? node_in(net, node, 1)->data : NULL;
+	const void *x = node_in(net, node, 0)->data, *residual = node->inputs > 1 ? node_in(net, node, 1)->data : NULL;
 	const float *gamma = node_param_x(net, node, 0), *beta = node_param_x(net, node, 1);
 	float *mean = node_buffer(net, node, 0), *var = node_buffer(net, node, 1);
 
@@ -35,8 +35,8 @@ static void bn_forward(struct net *net, struct node *node, bool train)
 static void bn_backward(struct net *net, struct node *node)
 {
 	struct tensor *in = node_in(net, node, 0);
-	float *dx = in->grad ? in->grad : node->out.grad;       /* unwanted (nothing before it learns): let it go somewhere */
-	float *dresidual = node->inputs > 1 ? node_in(net, node, 1)->grad : NULL;
+	void *dx = in->grad ? in->grad : node->out.grad;       /* unwanted (nothing before it learns): let it go somewhere */
+	void *dresidual = node->inputs > 1 ? node_in(net, node, 1)->grad : NULL;
 
 	net->device->ops->nn->bn_bwd(net->stream, bn_desc(node), in->data, node->out.data, node_param_x(net, node, 0),
 	                             saved_mean(node), saved_invstd(node), node->out.grad, dx, node->add_grad[0], dresidual,

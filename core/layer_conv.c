@@ -17,6 +17,7 @@ static void conv_bind(struct net *net, struct node *node)
 {
 	const struct nn_ops *nn = net->device->ops->nn;
 
+	conv(node)->desc.pitch = node->input[0] == 0 ? net->input_pitch : conv(node)->desc.c;
 	conv(node)->plan = nn->conv_plan(net->device, &conv(node)->desc);
 	conv(node)->kernel = nn->conv_name(conv(node)->plan);
 }
@@ -40,7 +41,7 @@ static void conv_backward_params(struct net *net, struct node *node)
 
 static void conv_backward(struct net *net, struct node *node)
 {
-	float *dx = node_in(net, node, 0)->grad;
+	void *dx = node_in(net, node, 0)->grad;
 
 	if (dx)
 		net->device->ops->nn->conv_bwd_data(net->stream, conv(node)->plan, node->out.grad, node_param_x(net, node, 0), dx,

@@ -9,7 +9,7 @@ struct dropout_node {
 	float p;
 };
 
-static void apply(struct net *net, struct node *node, const float *x, float *y)
+static void apply(struct net *net, struct node *node, const void *x, void *y)
 {
 	net->device->ops->nn->dropout(net->stream, shape_count(node->out.shape), ((struct dropout_node *)node)->p, net->seed,
 	                              net->step, (uint32_t)node->id, x, y);
@@ -17,23 +17,24 @@ static void apply(struct net *net, struct node *node, const float *x, float *y)
 
 static void dropout_forward(struct net *net, struct node *node, bool train)
 {
-	const float *x = node_in(net, node, 0)->data;
+	const void *x = node_in(net, node, 0)->data;
 
 	if (train)
 		apply(net, node, x, node->out.data);
 	else if (x != node->out.data)
-		net->device->ops->vec->scale(net->stream, shape_count(node->out.shape), 1, x, node->out.data);
+		net->device->ops->mem->copy(net->stream, node->out.data, x, (size_t)shape_count(node->out.shape) *
+		                            dtype_size(net->device->activation), COPY_DEVICE);
 }
 
 static void dropout_backward(struct net *net, struct node *node)
 {
-	float *dx = node_in(net, node, 0)->grad, *dy = node->out.grad;
+	void *dx = node_in(net, node, 0)->grad, *dy = node->out.grad;
 
 	if (!dx)
 		return;
 	if (node->add_grad[0]) {        /* dy is not read again: mask it there, then add */
 		apply(net, node, dy, dy);
-		net->device->ops->vec->axpby(net->stream, shape_count(node->out.shape), 1, dy, 1, dx);
+		net->device->ops->nn->grad_add(net->stream, shape_count(node->out.shape), dy, dx);
 	} else {
 		apply(net, node, dy, dx);
 	}

@@ -21,7 +21,7 @@ static void pool_forward(struct net *net, struct node *node, bool train)
 
 static void pool_backward(struct net *net, struct node *node)
 {
-	float *dx = node_in(net, node, 0)->grad;
+	void *dx = node_in(net, node, 0)->grad;
 
 	if (dx)
 		net->device->ops->nn->pool_bwd(net->stream, pool_desc(node), node->out.grad, node->own, dx, node->add_grad[0]);

@@ -9,7 +9,7 @@ static void relu_forward(struct net *net, struct node *node, bool train)
 
 static void relu_backward(struct net *net, struct node *node)
 {
-	float *dx = node_in(net, node, 0)->grad;
+	void *dx = node_in(net, node, 0)->grad;
 
 	if (dx)
 		net->device->ops->nn->relu_bwd(net->stream, shape_count(node->out.shape), node->out.data, node->out.grad, dx,

@@ -25,6 +25,8 @@ static void free_device_memory(struct net *net)
 	mem->free(net->device, net->g);
 	mem->free(net->device, net->buffer);
 	mem->free(net->device, net->activation);
+	mem->free(net->device, net->staging);
+	mem->free(net->device, net->draw);
 	mem->free(net->device, net->label);
 	mem->free(net->device, net->stats);
 	mem->free(net->device, net->step);
@@ -37,6 +39,7 @@ void net_free(struct net *net)
 			net->node[i]->ops->release(net, net->node[i]);
 		free(net->node[i]);
 	}
+	net_pass_release(net);
 	if (net->device)
 		free_device_memory(net);
 	free(net->node);

@@ -27,8 +27,8 @@ static inline int64_t shape_count(struct shape s) { return (int64_t)s.n * s.h * 
 
 struct tensor {
 	struct shape shape;     /* NHWC */
-	float *data;            /* a view; NULL before net_bind */
-	float *grad;            /* a view; NULL where no gradient is wanted */
+	void *data;             /* a view, of the device's activation type; NULL before net_bind */
+	void *grad;             /* a view; NULL where no gradient is wanted */
 };
 
 struct net;
@@ -75,6 +75,7 @@ struct node {
 	bool add_grad[NODE_INPUTS];             /* add to the input's grad instead of writing it */
 	bool share_grad[NODE_INPUTS];           /* the input's grad IS out.grad (add, fused residual, in place); nothing to copy */
 	bool fused;                             /* part of an earlier node now: forward and backward skip it, nobody reads it */
+	bool cut_forward, cut_backward;         /* a hook queued something when it was called last: a graph must end there */
 	void *own;                              /* ops->private_bytes of device memory, zeroed, from net_bind on */
 	/* where time goes: [0] forward, [1] backward; [.][1] while the communication stream was active at both ends */
 	double seconds[2][2];
@@ -82,11 +83,12 @@ struct node {
 };
 
 /* Called in the step path; all optional. Parameters must not change from net_forward until net_backward has returned, but for
- * what param_needed brings in: backward reads them after grad_ready told that their gradients are final. */
+ * what param_needed brings in: backward reads them after grad_ready told that their gradients are final. They return whether they
+ * queued anything (an event, a wait): what a graph replays in one piece ends there. */
 struct net_hooks {
 	void *context;
-	void (*param_needed)(void *context, const struct range *);      /* forward is about to read these parameters */
-	void (*grad_ready)(void *context, const struct range *);        /* the kernels that finish these gradients are queued */
+	bool (*param_needed)(void *context, const struct range *);      /* forward is about to read these parameters */
+	bool (*grad_ready)(void *context, const struct range *);        /* the kernels that finish these gradients are queued */
 	struct stream *watch;                   /* the communication stream, for the split of node->seconds; may be NULL */
 };
 
@@ -115,11 +117,16 @@ struct net {
 	struct stream *stream;                  /* the compute stream */
 	float *x, *g;                           /* arenas of n: parameters, gradients */
 	float *buffer;                          /* arena of buffer_n */
-	float *activation;                      /* outputs and gradients of all nodes, and their private buffers */
+	char *activation;                       /* outputs and gradients of all nodes, and their private buffers */
+	int64_t activation_bytes;
+	int input_pitch;                        /* channels of an input pixel in memory */
+	float *staging;                         /* the batch as floats, where the device's own form differs; else NULL */
+	struct image_draw *draw;                /* where the device can augment: the batch's records; else NULL */
+	bool graphs;                            /* net_pass() records and replays, if the device can; set by the owner */
+	struct pass *pass;                      /* what it recorded: net_graph.c */
 	int32_t *label;                         /* device memory, batch labels */
 	struct loss_stats *stats;               /* device memory */
 	int64_t *step;                          /* device memory: counter for dropout */
-	int64_t activation_n;
 	bool train;                             /* bound with room for gradients */
 	struct net_hooks hooks;
 };
@@ -148,9 +155,9 @@ struct shape net_shape(const struct net *, int node);
 /* Ends the building: the last node must be n × 1 × 1 × classes. Returns -1 if a mistake was recorded. */
 int net_finish(struct net *);
 double net_flops(const struct net *);                           /* forward, one batch */
-/* Bytes that net_bind takes on a device: parameters, gradients, activations (with gradients if train), private buffers. What
+/* Bytes that net_bind takes on a device (NULL: one like the CPU): parameters, gradients, activations (with gradients if train), private buffers. What
  * the device's convolution plans take for themselves comes on top. */
-int64_t net_memory(const struct net *, bool train);
+int64_t net_memory(const struct net *, struct device *, bool train);
 void net_print(const struct net *, FILE *);                     /* the layer table: shape, parameters, FLOPs, kernel if bound */
 
 /* ---- running ---- */
@@ -160,10 +167,23 @@ void net_bind(struct net *, struct device *, struct stream *compute, bool train)
 void net_init_params(struct net *);
 /* The batch: n × h × w × c floats and n labels (-1: padding), host memory, copied on the compute stream. */
 void net_load(struct net *, const float *image, const int32_t *label);
+/* A data set's images in device memory, and how its bytes become a network's input (nn->augment). */
+struct images {
+	const uint8_t *image;
+	const float *table;
+	int pad;
+};
+/* The batch from such images: n records and labels, host memory. */
+void net_load_resident(struct net *, const struct images *, const struct image_draw *, const int32_t *label);
+/* Parameters have changed, or net->x points elsewhere: before the forward passes that read them. Cheap if they have not. */
+void net_prepare(struct net *);
 void net_forward(struct net *, bool train);                     /* train: batch statistics, dropout, saved for backward */
 /* Adds to *net->stats. With a scale (1 / batch) also writes the gradient of the logits, for net_backward. scale 0: none. */
 void net_loss(struct net *, float scale);
 void net_backward(struct net *);
+/* One training step's forward, loss and backward. With net->graphs and a device that can, it is recorded in the second call, and
+ * replayed from the third on, in as few pieces as the hooks allow: net_graph.c. */
+void net_pass(struct net *, float scale);
 /* The host reads the sums (waits for the compute stream) and they start again at zero. */
 struct loss_stats net_take_stats(struct net *);
 void net_set_step(struct net *, int64_t step);                  /* the counter that dropout masks depend on */

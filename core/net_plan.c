@@ -16,29 +16,54 @@
 #include "die.h"
 #include "layer.h"
 
+enum { SPAN_ALIGN = 256 };      /* what GPUs like; more than any vector needs */
+
 struct span {
-	int64_t n, offset;      /* floats */
+	int64_t n, offset;      /* bytes */
 	int from, to;           /* alive at these times, both included */
 };
 
 struct plan {
 	const struct net *net;
 	bool train;
+	int64_t element;        /* bytes of an activation */
+	int pitch;              /* channels of an input pixel in memory */
 	struct span *span;
 	int spans;
 	int *data, *grad, *own; /* per node: which span; -1: none */
 	bool (*add)[NODE_INPUTS], (*share)[NODE_INPUTS];
-	int64_t n;
+	int64_t n;              /* bytes of all */
 };
 
 static int time_loss(const struct plan *p) { return p->net->nodes; }
 static int time_backward(const struct plan *p, int id) { return 2 * p->net->nodes - id; }
 static int time_end(const struct plan *p) { return p->train ? 2 * p->net->nodes : p->net->nodes; }
 
-static int new_span(struct plan *p, int64_t n, int from, int to)
+static int new_span(struct plan *p, int64_t bytes, int from, int to)
 {
-	p->span[p->spans] = (struct span){ (n + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN, 0, from, to };
+	p->span[p->spans] = (struct span){ (bytes + SPAN_ALIGN - 1) / SPAN_ALIGN * SPAN_ALIGN, 0, from, to };
 	return p->spans++;
+}
+
+static int64_t output_bytes(const struct plan *p, int id)
+{
+	struct shape s = p->net->node[id]->out.shape;
+
+	if (id == 0)
+		s.c = p->pitch;
+	return shape_count(s) * p->element;
+}
+
+/* What the device wants for images, if nobody but convolutions, who can skip what is behind the channels, reads them. */
+static int choose_pitch(const struct net *net, struct device *device)
+{
+	int c = net->node[0]->out.shape.c;
+
+	for (int i = 0; i < net->nodes; i++)
+		for (int k = 0; k < net->node[i]->inputs && !net->node[i]->fused; k++)
+			if (net->node[i]->input[k] == 0 && net->node[i]->ops != &layer_conv)
+				return c;
+	return device && device->ops->nn->input_pitch ? device->ops->nn->input_pitch(device, c) : c;
 }
 
 static void live_until(struct span *s, int t)
@@ -64,7 +89,7 @@ static void plan_outputs(struct plan *p)
 		if (in && (node->traits & FORWARD_IN_PLACE) && readers[in->id] == 1 && !(in->traits & (BACKWARD_READS_OUTPUT | PINNED)))
 			p->data[i] = p->data[in->id];
 		else
-			p->data[i] = new_span(p, shape_count(node->out.shape), i, i);
+			p->data[i] = new_span(p, output_bytes(p, i), i, i);
 		for (int k = 0; k < node->inputs; k++)
 			live_until(&p->span[p->data[node->input[k]]], i);
 		live_until(&p->span[p->data[i]], i);
@@ -77,7 +102,7 @@ static void plan_outputs(struct plan *p)
 			live_until(&p->span[p->data[i]], time_end(p));
 		}
 		if (node->ops->private_bytes)
-			p->own[i] = new_span(p, (node->ops->private_bytes(net, node) + 3) / 4, 0, time_end(p));
+			p->own[i] = new_span(p, node->ops->private_bytes(net, node), 0, time_end(p));
 	}
 	free(readers);
 }
@@ -99,7 +124,7 @@ static bool plan_gradient(struct plan *p, int i, int k, bool may_share)
 		p->grad[in] = p->grad[i];
 		return true;
 	}
-	p->grad[in] = new_span(p, shape_count(p->net->node[in]->out.shape), time_backward(p, i), time_backward(p, i));
+	p->grad[in] = new_span(p, output_bytes(p, in), time_backward(p, i), time_backward(p, i));
 	return false;
 }
 
@@ -107,7 +132,7 @@ static void plan_gradients(struct plan *p)
 {
 	const struct net *net = p->net;
 
-	p->grad[net->output] = new_span(p, shape_count(net->node[net->output]->out.shape), time_loss(p), time_loss(p));
+	p->grad[net->output] = new_span(p, output_bytes(p, net->output), time_loss(p), time_loss(p));
 	for (int i = net->nodes - 1; i >= 0; i--) {
 		const struct node *node = net->node[i];
 		bool shared = false;
@@ -175,11 +200,12 @@ static void plan_places(struct plan *p)
 	free(busy);
 }
 
-static void plan_init(struct plan *p, const struct net *net, bool train)
+static void plan_init(struct plan *p, const struct net *net, struct device *device, bool train)
 {
 	size_t nodes = (size_t)net->nodes;
 
-	*p = (struct plan){ .net = net, .train = train };
+	*p = (struct plan){ .net = net, .train = train, .pitch = choose_pitch(net, device) };
+	p->element = (int64_t)dtype_size(device ? device->activation : DTYPE_F32);
 	p->span = xcalloc(3 * nodes, sizeof(*p->span));
 	p->data = xcalloc(nodes, sizeof(int));
 	p->grad = xcalloc(nodes, sizeof(int));
@@ -204,20 +230,31 @@ static void plan_release(struct plan *p)
 	free(p->share);
 }
 
-static size_t label_bytes(const struct net *net) { return (size_t)net->node[0]->out.shape.n * sizeof(int32_t); }
-
-int64_t net_memory(const struct net *net, bool train)
+/* Only devices of another activation type turn floats into it, and only those augment. */
+static size_t staging_bytes(const struct net *net, const struct device *device)
 {
-	struct plan plan;
-	int64_t floats;
-
-	plan_init(&plan, net, train);
-	floats = net->n * (train ? 2 : 1) + net->buffer_n + plan.n;
-	plan_release(&plan);
-	return floats * 4 + (int64_t)(label_bytes(net) + sizeof(struct loss_stats) + sizeof(int64_t));
+	return device && device->ops->nn->from_f32 ? (size_t)shape_count(net->node[0]->out.shape) * sizeof(float) : 0;
 }
 
-static float *view(struct net *net, const struct plan *p, int span)
+static size_t draw_bytes(const struct net *net, const struct device *device)
+{
+	return device && device->ops->nn->augment ? (size_t)net->node[0]->out.shape.n * sizeof(struct image_draw) : 0;
+}
+
+static size_t label_bytes(const struct net *net) { return (size_t)net->node[0]->out.shape.n * sizeof(int32_t); }
+
+int64_t net_memory(const struct net *net, struct device *device, bool train)
+{
+	struct plan plan;
+	int64_t arenas = net->n * (train ? 2 : 1) + net->buffer_n, bytes;
+
+	plan_init(&plan, net, device, train);
+	bytes = plan.n + 4 * arenas;
+	plan_release(&plan);
+	return bytes + (int64_t)(staging_bytes(net, device) + draw_bytes(net, device) + label_bytes(net) + sizeof(struct loss_stats) + sizeof(int64_t));
+}
+
+static void *view(struct net *net, const struct plan *p, int span)
 {
 	return span < 0 ? NULL : net->activation + p->span[span].offset;
 }
@@ -235,12 +272,15 @@ void net_bind(struct net *net, struct device *device, struct stream *compute, bo
 	net->device = device;
 	net->stream = compute;
 	net->train = train;
-	plan_init(&plan, net, train);
-	net->activation_n = plan.n;
+	plan_init(&plan, net, device, train);
+	net->activation_bytes = plan.n;
+	net->input_pitch = plan.pitch;
 	net->x = take(net, (size_t)net->n * 4);
 	net->g = train ? take(net, (size_t)net->n * 4) : NULL;
 	net->buffer = take(net, (size_t)net->buffer_n * 4);
-	net->activation = take(net, (size_t)net->activation_n * 4);
+	net->activation = take(net, (size_t)net->activation_bytes);
+	net->staging = take(net, staging_bytes(net, device));
+	net->draw = take(net, draw_bytes(net, device));
 	net->label = take(net, label_bytes(net));
 	net->stats = take(net, sizeof(*net->stats));
 	net->step = take(net, sizeof(*net->step));
@@ -254,6 +294,7 @@ void net_bind(struct net *net, struct device *device, struct stream *compute, bo
 		memcpy(node->share_grad, plan.share[i], sizeof(node->share_grad));
 	}
 	plan_release(&plan);
+	net_prepare(net);
 	for (int i = 0; i < net->nodes; i++)
 		if (!net->node[i]->fused && net->node[i]->ops->bind)
 			net->node[i]->ops->bind(net, net->node[i]);

@@ -14,9 +14,35 @@ static void copy_in(struct net *net, void *dst, const void *src, size_t bytes)
 void net_load(struct net *net, const float *image, const int32_t *label)
 {
 	struct tensor *in = &net->node[0]->out;
+	struct shape s = in->shape;
+	int64_t pixels = (int64_t)s.n * s.h * s.w;
+	size_t bytes = (size_t)shape_count(s) * sizeof(*image);
 
-	copy_in(net, in->data, image, (size_t)shape_count(in->shape) * sizeof(*image));
+	if (net->staging) {
+		copy_in(net, net->staging, image, bytes);
+		net->device->ops->nn->from_f32(net->stream, pixels, s.c, net->input_pitch, net->staging, in->data);
+	} else {
+		copy_in(net, in->data, image, bytes);
+	}
 	copy_in(net, net->label, label, (size_t)in->shape.n * sizeof(*label));
+}
+
+void net_load_resident(struct net *net, const struct images *images, const struct image_draw *draw, const int32_t *label)
+{
+	struct shape s = net->node[0]->out.shape;
+	struct augment_desc d = { s.n, s.h, s.w, s.c, net->input_pitch, images->pad };
+
+	copy_in(net, net->draw, draw, (size_t)s.n * sizeof(*draw));
+	copy_in(net, net->label, label, (size_t)s.n * sizeof(*label));
+	net->device->ops->nn->augment(net->stream, &d, images->image, images->table, net->draw, net->node[0]->out.data);
+}
+
+void net_prepare(struct net *net)
+{
+	const struct nn_ops *nn = net->device->ops->nn;
+
+	if (nn->prepare)
+		nn->prepare(net->stream, net->n, net->x);
 }
 
 void net_set_step(struct net *net, int64_t step)
@@ -54,27 +80,34 @@ static void let_progress(struct net *net)
 		net->device->ops->stream->progress(net->device);
 }
 
+bool net_needs(struct net *net, struct node *node)
+{
+	return node->range.n && net->hooks.param_needed && net->hooks.param_needed(net->hooks.context, &node->range);
+}
+
+bool net_grads_final(struct net *net, struct node *node)
+{
+	return node->range.n && net->hooks.grad_ready && net->hooks.grad_ready(net->hooks.context, &node->range);
+}
+
 void net_forward(struct net *net, bool train)
 {
+	net_prepare(net);
 	for (int i = 0; i < net->nodes; i++) {
 		struct node *node = net->node[i];
 		struct stopwatch w;
+		bool needed;
 
 		if (node->fused)
 			continue;
-		if (node->range.n && net->hooks.param_needed)
-			net->hooks.param_needed(net->hooks.context, &node->range);
+		needed = net_needs(net, node);
+		if (net->hooks.param_needed)    /* evaluation has none, and must not forget what training found */
+			node->cut_forward = needed;
 		w = watch_start(net);
 		node->ops->forward(net, node, train);
 		watch_stop(net, node, false, w);
 		let_progress(net);
 	}
-}
-
-static void grads_final(struct net *net, struct node *node)
-{
-	if (node->range.n && net->hooks.grad_ready)
-		net->hooks.grad_ready(net->hooks.context, &node->range);
 }
 
 void net_backward(struct net *net)
@@ -89,11 +122,11 @@ void net_backward(struct net *net)
 		w = watch_start(net);
 		if (node->ops->backward_params) {
 			node->ops->backward_params(net, node);
-			grads_final(net, node);
+			node->cut_backward = net_grads_final(net, node);
 			node->ops->backward(net, node);
 		} else {
 			node->ops->backward(net, node);
-			grads_final(net, node);
+			node->cut_backward = net_grads_final(net, node);
 		}
 		watch_stop(net, node, true, w);
 		let_progress(net);

@@ -1,52 +1,17 @@
-/*
- * Philox4x32-10 and what is drawn from it (rng.h). Source: J. Salmon, M. Moraes, R. Dror, D. Shaw: "Parallel random numbers: as
- * easy as 1, 2, 3", SC 2011. Ten rounds, each of two 32 x 32 -> 64 bit products whose high halves are mixed with the key and the
- * other words; the key is advanced by two constants between the rounds.
- */
+/* What is drawn from Philox (philox.h has the generator). */
+#define HOST_DEVICE static inline
+
 #include <math.h>
 
+#include "philox.h"
 #include "rng.h"
 
-void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
-{
-	uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
-	uint32_t k0 = key[0], k1 = key[1];
+void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) { philox_block(counter, key, out); }
 
-	for (int round = 0; round < 10; round++) {
-		uint64_t p0 = (uint64_t)0xD2511F53u * c0;
-		uint64_t p1 = (uint64_t)0xCD9E8D57u * c2;
-
-		c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
-		c1 = (uint32_t)p1;
-		c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
-		c3 = (uint32_t)p0;
-		k0 += 0x9E3779B9u;      /* the golden ratio */
-		k1 += 0xBB67AE85u;      /* sqrt(3) - 1 */
-	}
-	out[0] = c0;
-	out[1] = c1;
-	out[2] = c2;
-	out[3] = c3;
-}
-
-/*
- * The counter holds position (32 bits, in blocks of four words), a (64) and b (32) and is full with that, so seed and purpose
- * share the key: the purpose's key is drawn with the seed as key. That costs one block a stream and keeps equal (a, b) of
- * different purposes apart.
- */
 void rng_init(struct rng *r, uint64_t seed, enum rng_purpose purpose, uint64_t a, uint32_t b)
 {
-	const uint32_t seed_key[2] = { (uint32_t)seed, (uint32_t)(seed >> 32) };
-	const uint32_t which[4] = { (uint32_t)purpose, 0, 0, 0 };
-	uint32_t drawn[4];
-
-	philox4x32(which, seed_key, drawn);
-	r->key[0] = drawn[0];
-	r->key[1] = drawn[1];
-	r->counter[0] = 0;
-	r->counter[1] = (uint32_t)a;
-	r->counter[2] = (uint32_t)(a >> 32);
-	r->counter[3] = b;
+	philox_key(seed, (uint32_t)purpose, r->key);
+	philox_counter(a, b, 0, r->counter);
 	r->used = 4;            /* the buffer is empty */
 }
 

@@ -10,18 +10,23 @@
 #include "../core/rng.h"
 #include "augment.h"
 
+void augment_table(const struct dataset *d, float *table)
+{
+	for (int k = 0; k < d->c; k++)
+		for (int v = 0; v < 256; v++)
+			table[256 * k + v] = (float)((v / 255.0 - (double)d->mean[k]) / (double)d->std[k]);
+}
+
 void augment_init(struct augment *a, const struct dataset *d, bool random)
 {
-	*a = (struct augment){ .h = d->h, .w = d->w, .c = d->c };
+	*a = (struct augment){ .h = d->h, .w = d->w, .c = d->c, .stored_pad = d->pad };
 	if (random) {
 		a->pad = d->pad;
 		a->flip = d->flip;
 	}
 	a->table = xcalloc((size_t)d->c * 256, sizeof *a->table);
 	a->row = xcalloc((size_t)d->w * (size_t)d->c, 1);
-	for (int k = 0; k < d->c; k++)
-		for (int v = 0; v < 256; v++)
-			a->table[256 * k + v] = (float)((v / 255.0 - (double)d->mean[k]) / (double)d->std[k]);
+	augment_table(d, a->table);
 }
 
 void augment_release(struct augment *a)
@@ -43,6 +48,18 @@ struct crop augment_draw(const struct augment *a, uint64_t seed, int64_t epoch, 
 	crop.dx = (int)rng_below(&rng, places);
 	crop.flip &= a->flip;
 	return crop;
+}
+
+/* Without a crop the window lies in the middle of the padded image: there it sees the image itself. */
+struct image_draw augment_record(const struct augment *a, uint64_t seed, int64_t epoch, int64_t sample, int64_t first)
+{
+	struct crop crop = { a->stored_pad, a->stored_pad, false };
+
+	if (a->pad || a->flip)
+		crop = augment_draw(a, seed, epoch, sample);
+	if (!a->pad)
+		crop.dy = crop.dx = a->stored_pad;
+	return (struct image_draw){ (uint32_t)(first + sample), (int16_t)crop.dy, (int16_t)crop.dx, crop.flip, 0 };
 }
 
 /* Pixels [dx - pad, dx - pad + w) of a stored row; what lies outside is black. */

@@ -24,7 +24,8 @@ struct position {
 };
 
 struct slot {
-	float *image;
+	float *image;                   /* or */
+	struct image_draw *draw;
 	int32_t *label;
 	int64_t *sample;
 	int count;
@@ -35,6 +36,7 @@ struct loader {
 	struct loader_config config;
 	const struct split *split;
 	struct augment augment;
+	int64_t first_image;            /* the split's place among the data set's images */
 	int batch;                      /* this worker's */
 	int64_t steps, from, to;        /* the shard is [from, to) of the order */
 	uint32_t *order;                /* of `ordered`; the maker's alone */
@@ -116,10 +118,32 @@ static void advance(const struct loader *l, struct position *at)
 		*at = (struct position){ at->epoch + 1, 0 };
 }
 
+static void make_image(struct loader *l, struct slot *s, int64_t epoch, int64_t sample, int i)
+{
+	size_t pixels = (size_t)l->augment.h * (size_t)l->augment.w * (size_t)l->augment.c;
+
+	if (l->config.draws)
+		s->draw[i] = augment_record(&l->augment, l->config.seed, epoch, sample, l->first_image);
+	else
+		augment_image(&l->augment, l->config.seed, epoch, sample, l->split->image + (size_t)sample * pixels,
+		              s->image + (size_t)i * pixels);
+}
+
+static void make_filler(struct loader *l, struct slot *s, int i)
+{
+	size_t pixels = (size_t)l->augment.h * (size_t)l->augment.w * (size_t)l->augment.c;
+
+	s->sample[i] = -1;
+	s->label[i] = -1;
+	if (l->config.draws)
+		s->draw[i] = (struct image_draw){ .empty = 1 };
+	else
+		memset(s->image + (size_t)i * pixels, 0, pixels * sizeof(float));
+}
+
 static void make_batch(struct loader *l, struct slot *s, const struct position *at)
 {
 	bool train = l->config.train;
-	size_t pixels = (size_t)l->augment.h * (size_t)l->augment.w * (size_t)l->augment.c;
 	int64_t begin = l->from + at->step * l->batch;
 
 	if (train && l->ordered != at->epoch) {
@@ -133,14 +157,10 @@ static void make_batch(struct loader *l, struct slot *s, const struct position *
 
 		s->sample[i] = sample;
 		s->label[i] = l->split->label[sample];
-		augment_image(&l->augment, l->config.seed, at->epoch, sample,
-			      l->split->image + (size_t)sample * pixels, s->image + (size_t)i * pixels);
+		make_image(l, s, at->epoch, sample, i);
 	}
-	for (int i = s->count; i < l->batch; i++) {
-		s->sample[i] = -1;
-		s->label[i] = -1;
-		memset(s->image + (size_t)i * pixels, 0, pixels * sizeof(float));
-	}
+	for (int i = s->count; i < l->batch; i++)
+		make_filler(l, s, i);
 }
 
 static void *maker_main(void *argument)
@@ -175,7 +195,7 @@ static void *maker_main(void *argument)
 static void hand_out(const struct slot *s, struct batch *b)
 {
 	*b = (struct batch){
-		.image = s->image, .label = s->label, .sample = s->sample,
+		.image = s->image, .draw = s->draw, .label = s->label, .sample = s->sample,
 		.count = s->count, .epoch = s->at.epoch, .step = s->at.step,
 	};
 }
@@ -277,7 +297,10 @@ static void allocate_slots(struct loader *l)
 	l->slots = l->config.prefetch + 1;
 	l->slot = xcalloc((size_t)l->slots, sizeof *l->slot);
 	for (int i = 0; i < l->slots; i++) {
-		l->slot[i].image = xaligned((size_t)l->batch * pixels * sizeof(float));
+		if (l->config.draws)
+			l->slot[i].draw = xcalloc((size_t)l->batch, sizeof(struct image_draw));
+		else
+			l->slot[i].image = xaligned((size_t)l->batch * pixels * sizeof(float));
 		l->slot[i].label = xcalloc((size_t)l->batch, sizeof(int32_t));
 		l->slot[i].sample = xcalloc((size_t)l->batch, sizeof(int64_t));
 	}
@@ -309,6 +332,7 @@ struct loader *loader_open(const struct dataset *d, const struct split *split, c
 	CHECK(!pthread_mutex_init(&l->lock, NULL));
 	CHECK(!pthread_cond_init(&l->made, NULL) && !pthread_cond_init(&l->freed, NULL));
 	augment_init(&l->augment, d, c->train && c->augment);
+	l->first_image = (split->image - d->train.image) / ((int64_t)d->h * d->w * d->c);
 	if (plan(l, c)) {
 		loader_close(l);
 		return NULL;
@@ -336,6 +360,7 @@ void loader_close(struct loader *l)
 	pthread_mutex_destroy(&l->lock);
 	for (int i = 0; i < l->slots; i++) {
 		free(l->slot[i].image);
+		free(l->slot[i].draw);
 		free(l->slot[i].label);
 		free(l->slot[i].sample);
 	}

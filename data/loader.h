@@ -12,6 +12,7 @@
 #ifndef COCOD_LOADER_H
 #define COCOD_LOADER_H
 
+#include "../core/device.h"
 #include "dataset.h"
 
 struct loader;
@@ -23,11 +24,13 @@ struct loader_config {
 	int workers, worker;
 	const int *batch;               /* batch size of each worker (M_i) */
 	int prefetch;                   /* batches made ahead by the loader's thread; 0: made by the caller */
+	bool draws;                     /* batches are records for a device that augments by itself (batch.draw), not images */
 	bool cyclic;                    /* (train) never ends: epoch follows epoch; else ends after each epoch until loader_start */
 };
 
 struct batch {
-	const float *image;             /* M × h × w × c, normalised: (v / 255 - mean) / std */
+	const float *image;             /* M × h × w × c, normalised: (v / 255 - mean) / std; NULL if draws were asked for */
+	const struct image_draw *draw;  /* M records: which sample, its crop and flip; NULL if not asked for */
 	const int32_t *label;           /* M; -1: filler */
 	const int64_t *sample;          /* M, index into the split; -1: filler */
 	int count;                      /* real samples */

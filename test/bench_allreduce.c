@@ -1,16 +1,24 @@
 /*
- * Our ring all-reduce beside MPI_Allreduce, in turn in one run: milliseconds (median, slowest rank) and the ratio, for a model's
- * vector and smaller ones.
+ * All-reduce: our ring beside MPI_Allreduce and, if the transport has one, its own, in turn in one run: milliseconds (median,
+ * slowest rank) for a model's vector and smaller ones.
  *
- *     mpirun -np 2 build/…/test/bench_allreduce [repetitions]
+ *     mpirun -np 2 build/…/test/bench_allreduce [repetitions [device [transport]]]
+ *
+ * MPI_Allreduce is always on host memory. On "cuda" the ring's messages go through it, too, unless the transport is nccl.
  */
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../comm/topology/topology.h"
 #include "../core/clock.h"
 #include "../core/die.h"
+
+enum { WAYS = 3, LONGEST = 11173962 };
+
+static const char *const way_name[WAYS] = { "own ring", "MPI_Allreduce", "the transport's" };
+static struct comm *comm, *control;
 
 static int by_value(const void *a, const void *b)
 {
@@ -25,68 +33,89 @@ static double median(double *v, int n)
 	return v[n / 2];
 }
 
-static double slowest(struct comm *comm, double seconds)
+static void allreduce(int way, float *v, float *host, int64_t n)
 {
-	comm_host_reduce(comm, &seconds, 1, REDUCE_MAX);
-	return seconds;
+	if (way == 0)
+		ring_allreduce(comm, v, n, DTYPE_F32, REDUCE_SUM);
+	else if (way == 1)
+		MPI_Allreduce(MPI_IN_PLACE, host, (int)n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+	else
+		comm_allreduce(comm, v, n, DTYPE_F32, REDUCE_SUM);
+	comm->device->ops->stream->sync(comm->stream);
 }
 
-static void compare(struct comm *comm, float *v, int64_t n, int repetitions)
+/* All vectors are zero, and stay it. */
+static void compare(float *v, float *host, int64_t n, int repetitions)
 {
-	const struct stream_ops *stream = comm->device->ops->stream;
-	double *ring = xcalloc((size_t)repetitions, sizeof(double)), *mpi = xcalloc((size_t)repetitions, sizeof(double)), start;
+	int ways = comm->ops->allreduce ? WAYS : WAYS - 1;
+	double *took[WAYS], start, medians[WAYS];
 
-	for (int i = -1; i < repetitions; i++) {        /* -1 warms up */
-		comm_barrier(comm);
-		start = clock_now();
-		ring_allreduce(comm, v, n, DTYPE_F32, REDUCE_SUM);
-		stream->sync(comm->stream);
-		start = slowest(comm, clock_now() - start);
-		if (i >= 0)
-			ring[i] = start;
-		comm_barrier(comm);
-		start = clock_now();
-		MPI_Allreduce(MPI_IN_PLACE, v, (int)n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
-		start = slowest(comm, clock_now() - start);
-		if (i >= 0)
-			mpi[i] = start;
-		for (int64_t k = 0; k < n; k++)
-			v[k] = 1;
+	for (int way = 0; way < ways; way++)
+		took[way] = xcalloc((size_t)repetitions, sizeof(double));
+	for (int i = -1; i < repetitions; i++)          /* -1 warms up */
+		for (int way = 0; way < ways; way++) {
+			comm_barrier(control);
+			start = clock_now();
+			allreduce(way, v, host, n);
+			start = clock_now() - start;
+			comm_host_reduce(control, &start, 1, REDUCE_MAX);
+			if (i >= 0)
+				took[way][i] = start;
+		}
+	for (int way = 0; way < ways; way++) {
+		medians[way] = median(took[way], repetitions);
+		free(took[way]);
 	}
-	if (comm->rank == 0) {
-		double r = median(ring, repetitions), m = median(mpi, repetitions);
-
-		printf("%10lld floats  own ring %9.3f ms  MPI_Allreduce %9.3f ms  MPI / own %.2f\n", (long long)n, 1e3 * r, 1e3 * m, m / r);
-	}
-	free(ring);
-	free(mpi);
+	if (comm->rank != 0)
+		return;
+	printf("%10lld floats", (long long)n);
+	for (int way = 0; way < ways; way++)
+		printf("  %s %9.3f ms", way_name[way], 1e3 * medians[way]);
+	printf("  MPI / own %.2f\n", medians[1] / medians[ways == WAYS ? 2 : 0]);
 }
 
 int main(int argc, char **argv)
 {
-	static const int64_t sizes[] = { 16, 1024, 65536, 1 << 20, 11173962 };
-	struct device_config config = { .threads = 1, .progress = PROGRESS_HOOK, .conv = "auto" };
+	static const int64_t sizes[] = { 16, 1024, 65536, 1 << 20, LONGEST };
+	struct device_config config = { .threads = 1, .progress = PROGRESS_HOOK, .conv = "auto", .index = -1 };
+	const char *kind = argc > 2 ? argv[2] : "cpu", *transport = argc > 3 ? argv[3] : "auto";
 	int repetitions = argc > 1 ? atoi(argv[1]) : 11;
-	struct device *dev;
+	struct device *cpu = device_find("cpu")->open(&config), *dev = cpu;
+	const struct comm_ops *ops = NULL;
+	const struct device_ops *found;
 	struct world world;
-	struct comm *comm;
-	float *v;
+	char why[400];
+	float *v, *host;
 
 	if (repetitions < 1 || world_open(&world, "mpi")) {
 		fputs(errors_text(), stderr);
 		return 1;
 	}
-	dev = device_find("cpu")->open(&config);
-	comm = comm_open(&world, dev);
-	v = dev->ops->mem->alloc(dev, 11173962 * sizeof(float));
-	comm_reserve(comm, ring_work(11173962, world.size, DTYPE_F32));
+	config.local_rank = world.local_rank;
+	control = comm_open(&world, cpu);
+	found = device_find(kind);
+	if (found && strcmp(kind, "cpu"))
+		dev = found->open(&config);
+	if (found && dev)
+		ops = comm_choose(transport, &world, dev, control, why, sizeof(why));
+	if (!ops)
+		die(STATUS_CONFIG, "no device \"%s\" or no transport \"%s\":\n%s", kind, transport, errors_text());
+	comm = comm_open_over(ops, &world, dev, control, NULL);
+	v = dev->ops->mem->alloc(dev, LONGEST * sizeof(float));
+	host = xcalloc(LONGEST, sizeof(float));
+	comm_reserve(comm, ring_work(LONGEST, world.size, DTYPE_F32));
 	if (world.rank == 0)
-		printf("%d ranks on %d host%s, progress by hook, median of %d\n", world.size, world.nodes, world.nodes == 1 ? "" : "s", repetitions);
+		printf("%d ranks on %d host%s, %s, over %s (%s), progress by hook, median of %d\n", world.size, world.nodes,
+		       world.nodes == 1 ? "" : "s", dev->ops->describe(dev), ops->name, why, repetitions);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
-		compare(comm, v, sizes[i], repetitions);
+		compare(v, host, sizes[i], repetitions);
 	dev->ops->mem->free(dev, v);
+	free(host);
 	comm_close(comm);
-	dev->ops->close(dev);
+	comm_close(control);
+	if (dev != cpu)
+		dev->ops->close(dev);
+	cpu->ops->close(cpu);
 	world_close(&world);
 	return 0;
 }

@@ -61,11 +61,16 @@ struct kit {
 	struct stream *stream;
 };
 
+/* $COCOD_TEST_DEVICE takes the place of "cpu". These tests look into the device's memory, so a GPU's must be managed then
+ * (COCOD_CUDA_MANAGED=1) and its operations awaited (COCOD_CUDA_SYNC=1). */
 __attribute__((unused)) static struct kit kit_open(const char *device, const char *conv)
 {
-	struct device_config config = { .threads = 2, .progress = PROGRESS_HOOK, .conv = conv };
+	struct device_config config = { .threads = 2, .progress = PROGRESS_HOOK, .conv = conv, .precision = PRECISION_FP32, .index = -1 };
+	const char *wish = getenv("COCOD_TEST_DEVICE");
 	struct kit kit;
 
+	if (wish && !strcmp(device, "cpu"))
+		device = wish;
 	kit.device = device_find(device)->open(&config);
 	kit.stream = kit.device->ops->stream->open(kit.device, STREAM_COMPUTE);
 	return kit;

@@ -14,11 +14,15 @@
 static struct world world;
 static struct comm *verdicts;
 
+/* NULL: there is no such device; errors_text() says why. */
 static inline struct device *open_device(const char *name, enum progress progress)
 {
-	struct device_config config = { .threads = 1, .progress = progress, .conv = "auto" };
+	struct device_config config = {
+		.threads = 1, .progress = progress, .conv = "auto", .precision = PRECISION_FP32, .index = -1, .local_rank = world.local_rank,
+	};
+	const struct device_ops *ops = device_find(name);
 
-	return device_find(name)->open(&config);
+	return ops ? ops->open(&config) : NULL;
 }
 
 static inline void ranks_open(void)

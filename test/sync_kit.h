@@ -125,7 +125,7 @@ static inline void kit_ranges(struct oracle_setup *p, const char *scope, const c
 	}
 }
 
-/* ---- a device with its communicator ---- */
+/* ---- a device with its communicator: messages of the hook's go through pinned buffers, as those of a GPU do ---- */
 
 struct kit {
 	struct device *dev;
@@ -134,13 +134,24 @@ struct kit {
 	const char *driver;
 };
 
+static inline struct kit kit_open_over(const struct comm_ops *transport, struct device *dev, bool staged, const char *driver)
+{
+	struct comm_config config = { .staged = staged, .timeout = 60 };
+	struct kit k = { dev, dev->ops->stream->open(dev, STREAM_COMPUTE), NULL, driver };
+
+	k.comm = comm_open_over(transport, &world, dev, verdicts, &config);
+	return k;
+}
+
+/* On the CPU, or on $COCOD_TEST_DEVICE; over MPI (one rank alone: over itself). */
 static inline struct kit kit_open(enum progress progress)
 {
-	struct kit k = { open_device("cpu", progress), NULL, NULL, progress == PROGRESS_HOOK ? "hook" : "thread" };
+	const char *wish = getenv("COCOD_TEST_DEVICE");
+	struct device *dev = open_device(wish ? wish : "cpu", progress);
 
-	k.compute = k.dev->ops->stream->open(k.dev, STREAM_COMPUTE);
-	k.comm = comm_open(&world, k.dev);
-	return k;
+	if (!dev)
+		die(STATUS_FAILURE, "%s", errors_text());
+	return kit_open_over(world.transport, dev, progress == PROGRESS_HOOK, progress == PROGRESS_HOOK ? "hook" : "thread");
 }
 
 static inline void kit_close(struct kit *k)
@@ -259,7 +270,8 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 			}
 			mem->copy(k->compute, g + r.offset, host + r.offset, (size_t)r.n * sizeof(float), COPY_TO_DEVICE);
 			sync_grad_ready(&sync, &r);
-			k->dev->ops->stream->progress(k->dev);
+			if (k->dev->ops->stream->progress)
+				k->dev->ops->stream->progress(k->dev);
 		}
 		sync_step(&sync, t);
 		kit_read(k, host, x);

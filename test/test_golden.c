@@ -246,7 +246,7 @@ static void check_model(const char *model, const struct golden *g, const struct 
 		loss = train_step(&net, NULL, 0);
 		check_gradients(g, &net, label, s->tol);
 		check_steps(g, &net, &o, loss, label, s->tol_steps);
-		if (!strcmp(s->device, "cpu"))
+		if (!strcmp(kit.device->ops->name, "cpu"))
 			ok((uses(&net, "winograd") > 0) == !strcmp(s->conv, "auto"), "%s: %d layers on Winograd kernels", label,
 			   uses(&net, "winograd"));
 	}

@@ -1,5 +1,5 @@
 /*
- * No compression: out = sum_i w_i in_i by a ring all-reduce. The weight is applied before the sum, so that unequal batches cost
+ * No compression: out = sum_i w_i in_i by an all-reduce. The weight is applied before the sum, so that unequal batches cost
  * nothing extra and large worlds do not overflow.
  */
 #include <stddef.h>
@@ -15,7 +15,7 @@ static int none_init(struct compress *c, const struct config *config)
 static void none_bind(struct compress *c, const struct range *ranges, int count)
 {
 	for (int i = 0; i < count; i++)
-		comm_reserve(c->comm, ring_work(ranges[i].n, c->comm->size, DTYPE_F32));
+		comm_expect_allreduce(c->comm, ranges[i].n, DTYPE_F32);
 }
 
 static void none_average(struct compress *c, const struct range *range, const float *in, float *out)
@@ -25,7 +25,7 @@ static void none_average(struct compress *c, const struct range *range, const fl
 	if (comm->size > 1 || in != out)
 		comm->device->ops->vec->scale(comm->stream, range->n, (float)c->weight[comm->rank], in + range->offset,
 		                              out + range->offset);
-	ring_allreduce(comm, out + range->offset, range->n, DTYPE_F32, REDUCE_SUM);
+	comm_allreduce(comm, out + range->offset, range->n, DTYPE_F32, REDUCE_SUM);
 }
 
 static double none_bytes(const struct compress *c, int64_t n, int workers)

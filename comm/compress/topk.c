@@ -30,7 +30,7 @@ static void topk_average(struct compress *c, const struct range *range, const fl
 	int64_t k = sparsify_k(s, range->n);
 
 	dev->sparse->topk(comm->stream, range->n, k, in + range->offset, s->residual + range->offset, s->list + comm->rank * k, s->work);
-	ring_allgather(comm, s->list, k * (int64_t)sizeof(struct sparse));
+	comm_allgather(comm, s->list, k * (int64_t)sizeof(struct sparse));
 	dev->mem->zero(comm->stream, out + range->offset, (size_t)range->n * sizeof(float));
 	for (int r = 0; r < comm->size; r++)
 		dev->sparse->scatter_add(comm->stream, k, (float)c->weight[r], s->list + r * k, out + range->offset);

@@ -44,9 +44,10 @@ static void ssgd_bind(struct sync *s)
 		state->done[i] = s->device->ops->stream->event_open(s->device);
 }
 
-static void ssgd_grad_ready(struct sync *s, const struct range *range)
+static bool ssgd_grad_ready(struct sync *s, const struct range *range)
 {
 	struct ssgd *state = s->state;
+	int before = state->launched;
 
 	CHECK(range->offset == state->ready);   /* backward finishes the arena in its order */
 	state->ready += range->n;
@@ -54,11 +55,12 @@ static void ssgd_grad_ready(struct sync *s, const struct range *range)
 		const struct range *bucket = &state->bucket[state->launched];
 
 		if (bucket->offset + bucket->n > state->ready)
-			return;
+			break;
 		comm_fork(s->comm, s->compute);
 		compress_average(&s->compress, bucket, s->g, s->g);
 		comm_mark(s->comm, state->done[state->launched++]);
 	}
+	return state->launched > before;
 }
 
 static void ssgd_step(struct sync *s, int64_t t)

@@ -50,7 +50,7 @@ void sync_bind(struct sync *s, struct comm *comm, struct stream *compute, struct
 		total += batch[r];
 	for (int r = 0; r < comm->size; r++)
 		s->weight[r] = batch[r] / total;
-	comm_reserve(comm, ring_work(s->n, comm->size, DTYPE_F32));     /* for sync_mean_model() */
+	comm_expect_allreduce(comm, s->n, DTYPE_F32);   /* for sync_mean_model() */
 	ranges = average_ranges(s, &count);
 	compress_bind(&s->compress, comm, s->weight, ranges, count, s->n);
 	s->ops->bind(s);
@@ -73,16 +73,14 @@ void sync_begin(struct sync *s, int64_t t)
 		s->ops->begin(s, t);
 }
 
-void sync_param_needed(struct sync *s, const struct range *range)
+bool sync_param_needed(struct sync *s, const struct range *range)
 {
-	if (s->ops->param_needed)
-		s->ops->param_needed(s, range);
+	return s->ops->param_needed && s->ops->param_needed(s, range);
 }
 
-void sync_grad_ready(struct sync *s, const struct range *range)
+bool sync_grad_ready(struct sync *s, const struct range *range)
 {
-	if (s->ops->grad_ready)
-		s->ops->grad_ready(s, range);
+	return s->ops->grad_ready && s->ops->grad_ready(s, range);
 }
 
 void sync_step(struct sync *s, int64_t t) { s->ops->step(s, t); }
@@ -134,7 +132,7 @@ void sync_mean_model(struct sync *s, float *out)
 
 	s->device->ops->vec->scale(s->compute, s->n, (float)s->weight[s->comm->rank], s->x, out);
 	comm_fork(s->comm, s->compute);
-	ring_allreduce(s->comm, out, s->n, DTYPE_F32, REDUCE_SUM);
+	comm_allreduce(s->comm, out, s->n, DTYPE_F32, REDUCE_SUM);
 	comm_mark(s->comm, s->comm->forked);
 	stream->wait(s->compute, s->comm->forked);
 }

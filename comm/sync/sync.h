@@ -33,8 +33,9 @@ struct sync_ops {
 	int (*init)(struct sync *, const struct config *);              /* reads its keys; -1: error recorded. No device needed */
 	void (*bind)(struct sync *);                                    /* allocates; x holds the initial model, the same everywhere */
 	void (*begin)(struct sync *, int64_t t);                        /* (optional) before forward of step t */
-	void (*param_needed)(struct sync *, const struct range *);      /* (optional) forward is about to read it */
-	void (*grad_ready)(struct sync *, const struct range *);        /* (optional) the kernels that finish it are queued */
+	/* These two return whether they queued anything on, or waited on, the compute stream's behalf (net_hooks). */
+	bool (*param_needed)(struct sync *, const struct range *);      /* (optional) forward is about to read it */
+	bool (*grad_ready)(struct sync *, const struct range *);        /* (optional) the kernels that finish it are queued */
 	void (*step)(struct sync *, int64_t t);                         /* backward of step t is queued */
 	/* The averaged model into out (device memory, n floats), in stream order of `compute`; never disturbs the trajectory. */
 	void (*consensus)(struct sync *, float *out);
@@ -72,8 +73,8 @@ void sync_release(struct sync *);                               /* nothing may b
 
 /* NULL-safe calls of the optional hooks. */
 void sync_begin(struct sync *, int64_t t);
-void sync_param_needed(struct sync *, const struct range *);
-void sync_grad_ready(struct sync *, const struct range *);
+bool sync_param_needed(struct sync *, const struct range *);
+bool sync_grad_ready(struct sync *, const struct range *);
 void sync_step(struct sync *, int64_t t);
 void sync_epoch(struct sync *, int64_t epoch);                  /* a new epoch begins (density warm-up) */
 void sync_state(struct sync *, struct state_visitor *);         /* the algorithm's, the compressor's, the optimizer's */

@@ -75,6 +75,18 @@ void ring_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type,
 		ring_step(comm, buffer, n, type, op, false, r + 1 - s, r - s);
 }
 
+/* Rank r sends every chunk twice, but for r+1 in the first phase and r+2 in the second. */
+int64_t ring_allreduce_elements(int64_t n, int size, int rank)
+{
+	int64_t sum = size > 1 ? 2 * n : 0, from, to;
+
+	for (int kept = 1; kept <= 2 && size > 1; kept++) {
+		chunk(n, size, rank + kept, &from, &to);
+		sum -= to - from;
+	}
+	return sum;
+}
+
 double ring_allreduce_cost(const struct cost_model *m, double bytes)
 {
 	return 2.0 * (m->workers - 1) * (m->latency + bytes / m->workers * m->per_byte);

@@ -199,8 +199,8 @@ static void solve_train(struct job *j)
 	spread(j, k->shift);
 }
 
-void cpu_bn_train(struct stream *s, const struct bn_desc *d, const float *x, const float *residual, const float *gamma,
-                  const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, float *y)
+void cpu_bn_train(struct stream *s, const struct bn_desc *d, const void *x, const void *residual, const float *gamma,
+                  const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, void *y)
 {
 	struct job j = job_of(s, d);
 
@@ -219,8 +219,8 @@ void cpu_bn_train(struct stream *s, const struct bn_desc *d, const float *x, con
 	}
 }
 
-void cpu_bn_infer(struct stream *s, const struct bn_desc *d, const float *x, const float *residual, const float *gamma,
-                  const float *beta, const float *running_mean, const float *running_var, float *y)
+void cpu_bn_infer(struct stream *s, const struct bn_desc *d, const void *x, const void *residual, const float *gamma,
+                  const float *beta, const float *running_mean, const float *running_var, void *y)
 {
 	struct job j = job_of(s, d);
 	struct coef *k = j.coef;
@@ -309,8 +309,8 @@ static void solve_bwd(struct job *j)
 	spread(j, k->shift);
 }
 
-void cpu_bn_bwd(struct stream *s, const struct bn_desc *d, const float *x, const float *y, const float *gamma, const float *mean,
-                const float *invstd, float *dy, float *dx, bool add_dx, float *dresidual, bool add_dresidual, float *dgamma,
+void cpu_bn_bwd(struct stream *s, const struct bn_desc *d, const void *x, const void *y, const float *gamma, const float *mean,
+                const float *invstd, void *dy, void *dx, bool add_dx, void *dresidual, bool add_dresidual, float *dgamma,
                 float *dbeta)
 {
 	struct job j = job_of(s, d);

@@ -52,6 +52,7 @@ struct conv_plan *cpu_conv_plan(struct device *device, const struct conv_desc *d
 	struct conv_plan *plan = NULL;
 
 	CHECK(device->config.conv);
+	CHECK(conv_pitch(desc) == desc->c);        /* this device asks for no other */
 	CHECK(desc->n > 0 && desc->c > 0 && desc->out > 0 && desc->stride > 0 && desc->pad >= 0);
 	CHECK(desc->h + 2 * desc->pad >= desc->kh && desc->w + 2 * desc->pad >= desc->kw);
 	if (strcmp(device->config.conv, "winograd") && is_small_image(desc))
@@ -72,18 +73,18 @@ void cpu_conv_release(struct device *device, struct conv_plan *plan)
 		plan->impl->release(plan);
 }
 
-void cpu_conv_fwd(struct stream *stream, struct conv_plan *plan, const float *x, const float *w, const float *b, float *y)
+void cpu_conv_fwd(struct stream *stream, struct conv_plan *plan, const void *x, const float *w, const float *b, void *y)
 {
 	CHECK(!plan->desc.bias || b);
 	plan->impl->fwd(stream_cpu(stream), plan, x, w, plan->desc.bias ? b : NULL, y);
 }
 
-void cpu_conv_bwd_data(struct stream *stream, struct conv_plan *plan, const float *dy, const float *w, float *dx, bool accumulate)
+void cpu_conv_bwd_data(struct stream *stream, struct conv_plan *plan, const void *dy, const float *w, void *dx, bool accumulate)
 {
 	plan->impl->bwd_data(stream_cpu(stream), plan, dy, w, dx, accumulate);
 }
 
-void cpu_conv_bwd_filter(struct stream *stream, struct conv_plan *plan, const float *x, const float *dy, float *dw, float *db)
+void cpu_conv_bwd_filter(struct stream *stream, struct conv_plan *plan, const void *x, const void *dy, float *dw, float *db)
 {
 	plan->impl->bwd_filter(stream_cpu(stream), plan, x, dy, dw, plan->desc.bias ? db : NULL);
 }

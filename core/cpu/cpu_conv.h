@@ -7,8 +7,8 @@
 struct conv_plan *cpu_conv_plan(struct device *, const struct conv_desc *);
 const char *cpu_conv_name(const struct conv_plan *);
 void cpu_conv_release(struct device *, struct conv_plan *);
-void cpu_conv_fwd(struct stream *, struct conv_plan *, const float *x, const float *w, const float *b, float *y);
-void cpu_conv_bwd_data(struct stream *, struct conv_plan *, const float *dy, const float *w, float *dx, bool accumulate);
-void cpu_conv_bwd_filter(struct stream *, struct conv_plan *, const float *x, const float *dy, float *dw, float *db);
+void cpu_conv_fwd(struct stream *, struct conv_plan *, const void *x, const float *w, const float *b, void *y);
+void cpu_conv_bwd_data(struct stream *, struct conv_plan *, const void *dy, const float *w, void *dx, bool accumulate);
+void cpu_conv_bwd_filter(struct stream *, struct conv_plan *, const void *x, const void *dy, float *dw, float *db);
 
 #endif

@@ -41,7 +41,10 @@ static struct device *open_as(const struct device_config *config, const struct d
 	*c = *config;
 	if (c->progress == PROGRESS_AUTO)
 		c->progress = c->spare_cores > 0 ? PROGRESS_THREAD : PROGRESS_HOOK;
+	c->precision = PRECISION_FP32;
 	dev->base.ops = ops;
+	dev->base.activation = DTYPE_F32;
+	dev->base.host_memory = true;
 	dev->reference = reference;
 	dev->isa = cpu_isa();
 	dev->threads = c->threads;

@@ -9,6 +9,9 @@
 #include "kernel/isa.h"
 #include "kernel/kernels.h"
 
+#define HOST_DEVICE static inline
+#include "../formulas.h"
+
 KERNEL_TABLES(struct layer_kernels, layer_kernels);
 
 struct relu_args {
@@ -33,7 +36,7 @@ static void slice_relu_fwd(const void *args, int64_t from, int64_t to)
 	a->kernel->relu_fwd(to - from, a->a + from, a->out + from);
 }
 
-static void relu_fwd(struct stream *s, int64_t n, const float *x, float *y)
+static void relu_fwd(struct stream *s, int64_t n, const void *x, void *y)
 {
 	run(s, n, slice_relu_fwd, (struct relu_args){ .a = x, .out = y });
 }
@@ -45,7 +48,7 @@ static void slice_relu_bwd(const void *args, int64_t from, int64_t to)
 	a->kernel->relu_bwd(to - from, a->a + from, a->b + from, a->out + from, a->flag);
 }
 
-static void relu_bwd(struct stream *s, int64_t n, const float *y, const float *dy, float *dx, bool accumulate)
+static void relu_bwd(struct stream *s, int64_t n, const void *y, const void *dy, void *dx, bool accumulate)
 {
 	run(s, n, slice_relu_bwd, (struct relu_args){ .a = y, .b = dy, .out = dx, .flag = accumulate });
 }
@@ -57,9 +60,14 @@ static void slice_add_fwd(const void *args, int64_t from, int64_t to)
 	a->kernel->add_fwd(to - from, a->a + from, a->b + from, a->flag, a->out + from);
 }
 
-static void add_fwd(struct stream *s, int64_t n, const float *a, const float *b, bool relu, float *y)
+static void add_fwd(struct stream *s, int64_t n, const void *a, const void *b, bool relu, void *y)
 {
 	run(s, n, slice_add_fwd, (struct relu_args){ .a = a, .b = b, .out = y, .flag = relu });
+}
+
+static void grad_add(struct stream *s, int64_t n, const void *dy, void *dx)
+{
+	run(s, n, slice_add_fwd, (struct relu_args){ .a = dy, .b = dx, .out = dx });
 }
 
 struct dropout_args {
@@ -79,13 +87,13 @@ static void slice_dropout(const void *args, int64_t from, int64_t to)
 }
 
 /* Element i is dropped if word i of the stream (seed, dropout, step, layer) is below p 2^32: any thread can begin anywhere. */
-static void dropout(struct stream *s, int64_t n, float p, uint64_t seed, const int64_t *step, uint32_t layer, const float *x, float *y)
+static void dropout(struct stream *s, int64_t n, float p, uint64_t seed, const int64_t *step, uint32_t layer, const void *x, void *y)
 {
 	struct cpu_device *dev = stream_cpu(s);
 	struct dropout_args a = {
 		.kernel = layer_kernels_tables[dev->isa],
-		.limit = (uint32_t)((double)p * 0x1p32),
-		.scale = (float)(1 / (1 - (double)p)),
+		.limit = dropout_limit(p),
+		.scale = dropout_scale(p),
 		.x = x,
 		.y = y,
 	};
@@ -137,9 +145,11 @@ static void softmax_rows(int64_t from, int64_t to, int classes, const float *x, 
 }
 
 /* Each thread sums its own rows; the parts are added in the threads' order. */
-static void softmax_xent(struct stream *s, int n, int classes, const float *x, const int32_t *label, float scale, float *dx,
+static void softmax_xent(struct stream *s, int n, int classes, const void *in, const int32_t *label, float scale, void *in_gradient,
                          struct loss_stats *stats)
 {
+	const float *x = in;
+	float *dx = in_gradient;
 	struct cpu_device *dev = stream_cpu(s);
 	struct loss_stats *part = dev->scratch;
 	int team = cpu_team(dev, 16 * (int64_t)n * classes);
@@ -172,6 +182,7 @@ const struct nn_ops cpu_nn_ops = {
 	.relu_fwd = relu_fwd,
 	.relu_bwd = relu_bwd,
 	.add_fwd = add_fwd,
+	.grad_add = grad_add,
 	.pool_fwd = cpu_pool_fwd,
 	.pool_bwd = cpu_pool_bwd,
 	.shortcut_fwd = cpu_shortcut_fwd,

@@ -21,25 +21,27 @@ int cpu_team(const struct cpu_device *, int64_t floats);
 size_t cpu_scratch_bytes(int threads);
 
 /* The entries of cpu_nn_ops that have a file of their own. */
-void cpu_bn_train(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
-                  const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, float *y);
-void cpu_bn_infer(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
-                  const float *beta, const float *running_mean, const float *running_var, float *y);
-void cpu_bn_bwd(struct stream *, const struct bn_desc *, const float *x, const float *y, const float *gamma, const float *mean,
-                const float *invstd, float *dy, float *dx, bool add_dx, float *dresidual, bool add_dresidual, float *dgamma,
+void cpu_bn_train(struct stream *, const struct bn_desc *, const void *x, const void *residual, const float *gamma,
+                  const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, void *y);
+void cpu_bn_infer(struct stream *, const struct bn_desc *, const void *x, const void *residual, const float *gamma,
+                  const float *beta, const float *running_mean, const float *running_var, void *y);
+void cpu_bn_bwd(struct stream *, const struct bn_desc *, const void *x, const void *y, const float *gamma, const float *mean,
+                const float *invstd, void *dy, void *dx, bool add_dx, void *dresidual, bool add_dresidual, float *dgamma,
                 float *dbeta);
-void cpu_pool_fwd(struct stream *, const struct pool_desc *, const float *x, float *y, uint8_t *index);
-void cpu_pool_bwd(struct stream *, const struct pool_desc *, const float *dy, const uint8_t *index, float *dx, bool accumulate);
-void cpu_shortcut_fwd(struct stream *, int n, int h, int w, int c, int out, const float *x, float *y);
-void cpu_shortcut_bwd(struct stream *, int n, int h, int w, int c, int out, const float *dy, float *dx, bool accumulate);
+void cpu_pool_fwd(struct stream *, const struct pool_desc *, const void *x, void *y, uint8_t *index);
+void cpu_pool_bwd(struct stream *, const struct pool_desc *, const void *dy, const uint8_t *index, void *dx, bool accumulate);
+void cpu_shortcut_fwd(struct stream *, int n, int h, int w, int c, int out, const void *x, void *y);
+void cpu_shortcut_bwd(struct stream *, int n, int h, int w, int c, int out, const void *dy, void *dx, bool accumulate);
 
 /* The same of reference_nn_ops. */
-void reference_bn_train(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
-                        const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, float *y);
-void reference_bn_infer(struct stream *, const struct bn_desc *, const float *x, const float *residual, const float *gamma,
-                        const float *beta, const float *running_mean, const float *running_var, float *y);
-void reference_bn_bwd(struct stream *, const struct bn_desc *, const float *x, const float *y, const float *gamma,
-                      const float *mean, const float *invstd, float *dy, float *dx, bool add_dx, float *dresidual,
+void reference_augment(struct stream *, const struct augment_desc *, const uint8_t *image, const float *table, const struct image_draw *,
+                       void *y);
+void reference_bn_train(struct stream *, const struct bn_desc *, const void *x, const void *residual, const float *gamma,
+                        const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, void *y);
+void reference_bn_infer(struct stream *, const struct bn_desc *, const void *x, const void *residual, const float *gamma,
+                        const float *beta, const float *running_mean, const float *running_var, void *y);
+void reference_bn_bwd(struct stream *, const struct bn_desc *, const void *x, const void *y, const float *gamma,
+                      const float *mean, const float *invstd, void *dy, void *dx, bool add_dx, void *dresidual,
                       bool add_dresidual, float *dgamma, float *dbeta);
 
 #endif

@@ -71,7 +71,7 @@ static void slice_fwd(const void *args, int64_t from, int64_t to)
 	}
 }
 
-void cpu_pool_fwd(struct stream *s, const struct pool_desc *d, const float *x, float *y, uint8_t *index)
+void cpu_pool_fwd(struct stream *s, const struct pool_desc *d, const void *x, void *y, uint8_t *index)
 {
 	struct cpu_device *dev = stream_cpu(s);
 	struct pool_args a = pool_args(s, d);
@@ -104,7 +104,7 @@ static void slice_bwd(const void *args, int64_t from, int64_t to)
 	}
 }
 
-void cpu_pool_bwd(struct stream *s, const struct pool_desc *d, const float *dy, const uint8_t *index, float *dx, bool accumulate)
+void cpu_pool_bwd(struct stream *s, const struct pool_desc *d, const void *dy, const uint8_t *index, void *dx, bool accumulate)
 {
 	struct cpu_device *dev = stream_cpu(s);
 	struct pool_args a = pool_args(s, d);
@@ -138,7 +138,7 @@ static void slice_shortcut_fwd(const void *args, int64_t from, int64_t to)
 	}
 }
 
-void cpu_shortcut_fwd(struct stream *s, int n, int h, int w, int c, int out, const float *x, float *y)
+void cpu_shortcut_fwd(struct stream *s, int n, int h, int w, int c, int out, const void *x, void *y)
 {
 	struct cpu_device *dev = stream_cpu(s);
 	struct shortcut_args a = { .h = h, .w = w, .c = c, .out = out, .x = x, .y = y };
@@ -170,7 +170,7 @@ static void slice_shortcut_bwd(const void *args, int64_t from, int64_t to)
 	}
 }
 
-void cpu_shortcut_bwd(struct stream *s, int n, int h, int w, int c, int out, const float *dy, float *dx, bool accumulate)
+void cpu_shortcut_bwd(struct stream *s, int n, int h, int w, int c, int out, const void *dy, void *dx, bool accumulate)
 {
 	struct cpu_device *dev = stream_cpu(s);
 	struct shortcut_args a = { .h = h, .w = w, .c = c, .out = out, .dy = dy, .dx = dx, .accumulate = accumulate };

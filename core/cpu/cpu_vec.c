@@ -1,4 +1,5 @@
 /* Vector operations: queued with their arguments, cut into slices, done by the kernels of the CPU's instruction set. */
+#include "../die.h"
 #include "cpu_ops.h"
 #include "kernel/isa.h"
 #include "kernel/kernels.h"
@@ -79,6 +80,7 @@ static void slice_reduce(const void *args, int64_t from, int64_t to)
 
 static void vec_reduce(struct stream *s, int64_t n, enum dtype dtype, enum reduce op, const void *src, void *dst)
 {
+	CHECK(dtype != DTYPE_BF16);     /* no sums in bf16 */
 	QUEUE(s, slice_reduce, .n = n, .dtype = dtype, .reduce = op, .in = { src }, .out = { dst });
 }
 

@@ -29,8 +29,8 @@ static void channel_normalise(const struct bn_desc *d, const float *x, const flo
 	}
 }
 
-void reference_bn_train(struct stream *s, const struct bn_desc *d, const float *x, const float *residual, const float *gamma,
-                        const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, float *y)
+void reference_bn_train(struct stream *s, const struct bn_desc *d, const void *x, const void *residual, const float *gamma,
+                        const float *beta, float *running_mean, float *running_var, float *mean, float *invstd, void *y)
 {
 	double m = d->momentum, n = (double)d->pixels;
 
@@ -48,8 +48,8 @@ void reference_bn_train(struct stream *s, const struct bn_desc *d, const float *
 	}
 }
 
-void reference_bn_infer(struct stream *s, const struct bn_desc *d, const float *x, const float *residual, const float *gamma,
-                        const float *beta, const float *running_mean, const float *running_var, float *y)
+void reference_bn_infer(struct stream *s, const struct bn_desc *d, const void *x, const void *residual, const float *gamma,
+                        const float *beta, const float *running_mean, const float *running_var, void *y)
 {
 	(void)s;
 	for (int c = 0; c < d->c; c++)
@@ -57,10 +57,12 @@ void reference_bn_infer(struct stream *s, const struct bn_desc *d, const float *
 }
 
 /* With xhat = (x - mean) invstd: dx = gamma invstd (dz - sum(dz) / n - xhat sum(dz xhat) / n). */
-void reference_bn_bwd(struct stream *s, const struct bn_desc *d, const float *x, const float *y, const float *gamma,
-                      const float *mean, const float *invstd, float *dy, float *dx, bool add_dx, float *dresidual,
+void reference_bn_bwd(struct stream *s, const struct bn_desc *d, const void *in, const void *out, const float *gamma,
+                      const float *mean, const float *invstd, void *gradient, void *in_gradient, bool add_dx, void *shortcut_gradient,
                       bool add_dresidual, float *dgamma, float *dbeta)
 {
+	const float *x = in, *y = out;
+	float *dy = gradient, *dx = in_gradient, *dresidual = shortcut_gradient;
 	double n = (double)d->pixels;
 
 	(void)s;

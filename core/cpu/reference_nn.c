@@ -7,28 +7,47 @@
 #include "cpu_conv.h"
 #include "cpu_ops.h"
 
-static void relu_fwd(struct stream *s, int64_t n, const float *x, float *y)
+static void relu_fwd(struct stream *s, int64_t n, const void *in, void *out)
 {
+	const float *x = in;
+	float *y = out;
+
 	(void)s;
 	for (int64_t i = 0; i < n; i++)
 		y[i] = x[i] <= 0 ? 0 : x[i];
 }
 
-static void relu_bwd(struct stream *s, int64_t n, const float *y, const float *dy, float *dx, bool accumulate)
+static void relu_bwd(struct stream *s, int64_t n, const void *out, const void *gradient, void *in_gradient, bool accumulate)
 {
+	const float *y = out, *dy = gradient;
+	float *dx = in_gradient;
+
 	(void)s;
 	for (int64_t i = 0; i < n; i++)
 		dx[i] = (accumulate ? dx[i] : 0) + (y[i] > 0 ? dy[i] : 0);
 }
 
-static void add_fwd(struct stream *s, int64_t n, const float *a, const float *b, bool relu, float *y)
+static void add_fwd(struct stream *s, int64_t n, const void *first, const void *second, bool relu, void *out)
 {
+	const float *a = first, *b = second;
+	float *y = out;
+
 	(void)s;
 	for (int64_t i = 0; i < n; i++) {
 		float v = a[i] + b[i];
 
 		y[i] = relu && v <= 0 ? 0 : v;
 	}
+}
+
+static void grad_add(struct stream *s, int64_t n, const void *gradient, void *in_gradient)
+{
+	const float *dy = gradient;
+	float *dx = in_gradient;
+
+	(void)s;
+	for (int64_t i = 0; i < n; i++)
+		dx[i] += dy[i];
 }
 
 /* The input pixel that position `at` of the window of output (n, oh, ow) looks at, times the channels; -1: padding. */
@@ -56,8 +75,11 @@ static int window_count(const struct pool_desc *d, int64_t out)
 	return count;
 }
 
-static void pool_fwd(struct stream *s, const struct pool_desc *d, const float *x, float *y, uint8_t *index)
+static void pool_fwd(struct stream *s, const struct pool_desc *d, const void *in, void *result, uint8_t *index)
 {
+	const float *x = in;
+	float *y = result;
+
 	(void)s;
 	for (int64_t i = 0; i < pool_outputs(d) * d->c; i++) {
 		int64_t out = i / d->c, c = i % d->c;
@@ -79,8 +101,11 @@ static void pool_fwd(struct stream *s, const struct pool_desc *d, const float *x
 	}
 }
 
-static void pool_bwd(struct stream *s, const struct pool_desc *d, const float *dy, const uint8_t *index, float *dx, bool accumulate)
+static void pool_bwd(struct stream *s, const struct pool_desc *d, const void *gradient, const uint8_t *index, void *in_gradient, bool accumulate)
 {
+	const float *dy = gradient;
+	float *dx = in_gradient;
+
 	(void)s;
 	if (!accumulate)
 		memset(dx, 0, sizeof(*dx) * (size_t)d->n * (size_t)d->h * (size_t)d->w * (size_t)d->c);
@@ -106,8 +131,11 @@ static int64_t shortcut_source(int h, int w, int c, int out, int64_t i)
 	return channel < 0 || channel >= c ? -1 : ((n * h + 2 * y) * w + 2 * x) * c + channel;
 }
 
-static void shortcut_fwd(struct stream *s, int n, int h, int w, int c, int out, const float *x, float *y)
+static void shortcut_fwd(struct stream *s, int n, int h, int w, int c, int out, const void *in, void *padded)
 {
+	const float *x = in;
+	float *y = padded;
+
 	(void)s;
 	for (int64_t i = 0; i < (int64_t)n * ((h + 1) / 2) * ((w + 1) / 2) * out; i++) {
 		int64_t from = shortcut_source(h, w, c, out, i);
@@ -116,8 +144,11 @@ static void shortcut_fwd(struct stream *s, int n, int h, int w, int c, int out, 
 	}
 }
 
-static void shortcut_bwd(struct stream *s, int n, int h, int w, int c, int out, const float *dy, float *dx, bool accumulate)
+static void shortcut_bwd(struct stream *s, int n, int h, int w, int c, int out, const void *gradient, void *in_gradient, bool accumulate)
 {
+	const float *dy = gradient;
+	float *dx = in_gradient;
+
 	(void)s;
 	if (!accumulate)
 		memset(dx, 0, sizeof(*dx) * (size_t)n * (size_t)h * (size_t)w * (size_t)c);
@@ -130,8 +161,10 @@ static void shortcut_bwd(struct stream *s, int n, int h, int w, int c, int out, 
 }
 
 /* Element i is dropped if word i of the stream (seed, dropout, step, layer) is below p 2^32. */
-static void dropout(struct stream *s, int64_t n, float p, uint64_t seed, const int64_t *step, uint32_t layer, const float *x, float *y)
+static void dropout(struct stream *s, int64_t n, float p, uint64_t seed, const int64_t *step, uint32_t layer, const void *in, void *out)
 {
+	const float *x = in;
+	float *y = out;
 	uint32_t limit = (uint32_t)((double)p * 0x1p32);
 	float scale = (float)(1 / (1 - (double)p));
 	struct rng rng;
@@ -160,9 +193,12 @@ static void softmax_row(int classes, const float *x, int label, float scale, flo
 	stats->count++;
 }
 
-static void softmax_xent(struct stream *s, int n, int classes, const float *x, const int32_t *label, float scale, float *dx,
+static void softmax_xent(struct stream *s, int n, int classes, const void *in, const int32_t *label, float scale, void *in_gradient,
                          struct loss_stats *stats)
 {
+	const float *x = in;
+	float *dx = in_gradient;
+
 	(void)s;
 	for (int64_t i = 0; i < n; i++) {
 		if (label[i] >= 0)
@@ -173,6 +209,7 @@ static void softmax_xent(struct stream *s, int n, int classes, const float *x, c
 }
 
 const struct nn_ops reference_nn_ops = {
+	.augment = reference_augment,
 	.conv_plan = cpu_conv_plan,
 	.conv_name = cpu_conv_name,
 	.conv_release = cpu_conv_release,
@@ -185,6 +222,7 @@ const struct nn_ops reference_nn_ops = {
 	.relu_fwd = relu_fwd,
 	.relu_bwd = relu_bwd,
 	.add_fwd = add_fwd,
+	.grad_add = grad_add,
 	.pool_fwd = pool_fwd,
 	.pool_bwd = pool_bwd,
 	.shortcut_fwd = shortcut_fwd,

@@ -1,6 +1,7 @@
 /* Vector operations in plain C, each element in double. */
 #include <math.h>
 
+#include "../die.h"
 #include "cpu.h"
 
 struct vec_args {
@@ -76,6 +77,8 @@ static void reduce_one(const struct vec_args *v, int64_t i)
 		else if (v->reduce == REDUCE_MAX ? ls[i] > ld[i] : ls[i] < ld[i])
 			ld[i] = ls[i];
 		break;
+	case DTYPE_BF16:
+		CHECK(!"no sums in bf16");
 	}
 }
 

@@ -8,6 +8,9 @@
 #include "kernels.h"
 #include "simd.h"
 
+#define HOST_DEVICE INLINE
+#include "../../formulas.h"
+
 static void relu_fwd(int64_t n, const float *x, float *y)
 {
 #pragma omp simd
@@ -147,7 +150,7 @@ static void mean_bwd(const struct window *w, float scale, const float *dy, float
 	}
 }
 
-/* Philox4x32-10 (rng.c) for LANES counters side by side: word w of lane l becomes word[w][l]. */
+/* Philox4x32-10 (philox.h) for LANES counters side by side: word w of lane l becomes word[w][l]. */
 enum { LANES = 16 };
 
 INLINE void philox_lanes(uint32_t first, const uint32_t key[2], const uint32_t counter[4], uint32_t word[4][LANES])
@@ -186,7 +189,7 @@ static void dropout(int64_t first, int64_t n, uint32_t limit, float scale, const
 
 		philox_lanes(counter[0] + (uint32_t)((first + i) / 4), key, counter, word);
 		for (int j = 0; j < count; j++)
-			y[i + j] = word[j % 4][j / 4] < limit ? 0 : scale * x[i + j];
+			y[i + j] = dropout_value(word[j % 4][j / 4], limit, scale, x[i + j]);
 	}
 }
 

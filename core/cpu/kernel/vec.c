@@ -1,8 +1,9 @@
 /* Loops over vectors. `omp simd` promises what device.h does: outputs are inputs, or do not overlap them. */
-#include <math.h>
-
 #include "kernels.h"
 #include "simd.h"
+
+#define HOST_DEVICE INLINE
+#include "../../formulas.h"
 
 static void scale(int64_t n, float a, const float *x, float *y)
 {
@@ -56,6 +57,7 @@ static void reduce(int64_t n, enum dtype dtype, enum reduce op, const void *src,
 	case DTYPE_F32: reduce_f32(n, op, src, dst); break;
 	case DTYPE_F64: reduce_f64(n, op, src, dst); break;
 	case DTYPE_I64: reduce_i64(n, op, src, dst); break;
+	case DTYPE_BF16: break;         /* the caller does not let it through */
 	}
 }
 
@@ -74,40 +76,38 @@ static void merge(int64_t n, const float *avg, float *x, float *z, float *d)
 {
 #pragma omp simd
 	for (int64_t i = 0; i < n; i++) {
-		float mean = z[i] + avg[i];
-		float here = x[i] + (avg[i] - d[i]);
+		float here = x[i], mean = z[i], apart = d[i];
 
+		merge_step(avg[i], &here, &mean, &apart);
 		z[i] = mean;
 		x[i] = here;
-		d[i] = here - mean;
+		d[i] = apart;
 	}
 }
 
-/* Nesterov's step g' + mu v' and the plain v' are one formula with two weights. */
 static void sgd(int64_t n, const struct hyper *h, const float *g, const float *v, const float *x, float *v_out, float *x_out)
 {
-	float lr = h->lr, mu = h->momentum, wd = h->weight_decay, of_g = h->nesterov ? 1 : 0, of_v = h->nesterov ? mu : 1;
+	const struct sgd_factors f = sgd_factors_of(h);
 
-	if (mu == 0) {
+	if (f.momentum == 0) {
 #pragma omp simd
 		for (int64_t i = 0; i < n; i++)
-			x_out[i] = x[i] - lr * (g[i] + wd * x[i]);
+			x_out[i] = sgd_plain(&f, x[i], sgd_gradient(&f, g[i], x[i]));
 	} else if (h->first) {
 #pragma omp simd
 		for (int64_t i = 0; i < n; i++) {
-			float step = g[i] + wd * x[i];
+			float gradient = sgd_gradient(&f, g[i], x[i]);
 
-			v_out[i] = step;
-			x_out[i] = x[i] - lr * (of_g * step + of_v * step);
+			v_out[i] = gradient;
+			x_out[i] = sgd_step(&f, x[i], gradient, gradient);
 		}
 	} else {
 #pragma omp simd
 		for (int64_t i = 0; i < n; i++) {
-			float step = g[i] + wd * x[i];
-			float velocity = mu * v[i] + step;
+			float gradient = sgd_gradient(&f, g[i], x[i]), velocity = sgd_velocity(&f, v[i], gradient);
 
 			v_out[i] = velocity;
-			x_out[i] = x[i] - lr * (of_g * step + of_v * velocity);
+			x_out[i] = sgd_step(&f, x[i], gradient, velocity);
 		}
 	}
 }
@@ -115,15 +115,12 @@ static void sgd(int64_t n, const struct hyper *h, const float *g, const float *v
 static void adamw(int64_t n, const struct hyper *h, const float *g, const float *m, const float *s, const float *x, float *m_out,
                   float *s_out, float *x_out)
 {
-	float decay = (float)(1 - (double)h->lr * h->weight_decay), rate = h->lr / h->correct1, epsilon = h->epsilon;
-	float beta1 = h->beta1, beta2 = h->beta2, rest1 = (float)(1 - (double)beta1), rest2 = (float)(1 - (double)beta2);
-	float inverse = 1 / sqrtf(h->correct2);
+	const struct adamw_factors f = adamw_factors_of(h);
 
 #pragma omp simd
 	for (int64_t i = 0; i < n; i++) {
-		float first = beta1 * m[i] + rest1 * g[i];
-		float second = beta2 * s[i] + rest2 * (g[i] * g[i]);
-		float here = decay * x[i] - rate * first / (sqrtf(second) * inverse + epsilon);
+		float first = adamw_first(&f, m[i], g[i]), second = adamw_second(&f, s[i], g[i]);
+		float here = adamw_step(&f, x[i], first, second);
 
 		m_out[i] = first;
 		s_out[i] = second;

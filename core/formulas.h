@@ -1,0 +1,112 @@
+/*
+ * Formulas of more than one operation, written once and compiled for every device: PyTorch's SGD and AdamW, CoCoD-SGD's merge,
+ * dropout, and where exact top-k looks for its sample. core/cpu/reference_vec.c has its own, in double: it is there to check these.
+ *
+ * The includer first defines HOST_DEVICE: `static inline` in C, `__host__ __device__ static inline` in CUDA. What does not change
+ * from element to element is worked out once, by ..._factors_of().
+ */
+#ifndef COCOD_FORMULAS_H
+#define COCOD_FORMULAS_H
+
+#include <math.h>
+
+#include "device.h"
+
+/* ---- SGD: g' = g + wd x; v' = first ? g' : mu v + g'; x' = x - lr (nesterov ? g' + mu v' : v') ---- */
+
+/* Nesterov's step g' + mu v' and the plain v' are one formula with two weights. */
+struct sgd_factors {
+	float lr, momentum, weight_decay, of_gradient, of_velocity;
+};
+
+HOST_DEVICE struct sgd_factors sgd_factors_of(const struct hyper *h)
+{
+	struct sgd_factors f;
+
+	f.lr = h->lr;
+	f.momentum = h->momentum;
+	f.weight_decay = h->weight_decay;
+	f.of_gradient = h->nesterov ? 1.0f : 0.0f;
+	f.of_velocity = h->nesterov ? h->momentum : 1.0f;
+	return f;
+}
+
+/* g' */
+HOST_DEVICE float sgd_gradient(const struct sgd_factors *f, float g, float x) { return g + f->weight_decay * x; }
+
+/* v', on all steps but the first */
+HOST_DEVICE float sgd_velocity(const struct sgd_factors *f, float v, float gradient) { return f->momentum * v + gradient; }
+
+/* x' without momentum */
+HOST_DEVICE float sgd_plain(const struct sgd_factors *f, float x, float gradient) { return x - f->lr * gradient; }
+
+/* x' with momentum */
+HOST_DEVICE float sgd_step(const struct sgd_factors *f, float x, float gradient, float velocity)
+{
+	return x - f->lr * (f->of_gradient * gradient + f->of_velocity * velocity);
+}
+
+/* ---- AdamW: m' = b1 m + (1 - b1) g; s' = b2 s + (1 - b2) g^2; x' = (1 - lr wd) x - lr (m'/c1) / (sqrt(s'/c2) + eps) ---- */
+
+struct adamw_factors {
+	float decay, rate, beta1, rest1, beta2, rest2, inverse, epsilon;
+};
+
+/* 1 - beta in double: at beta2 = 0.999 a float has lost four digits of it. */
+HOST_DEVICE struct adamw_factors adamw_factors_of(const struct hyper *h)
+{
+	struct adamw_factors f;
+
+	f.decay = (float)(1 - (double)h->lr * h->weight_decay);
+	f.rate = h->lr / h->correct1;
+	f.beta1 = h->beta1;
+	f.rest1 = (float)(1 - (double)h->beta1);
+	f.beta2 = h->beta2;
+	f.rest2 = (float)(1 - (double)h->beta2);
+	f.inverse = 1 / sqrtf(h->correct2);
+	f.epsilon = h->epsilon;
+	return f;
+}
+
+/* m' */
+HOST_DEVICE float adamw_first(const struct adamw_factors *f, float m, float g) { return f->beta1 * m + f->rest1 * g; }
+
+/* s' */
+HOST_DEVICE float adamw_second(const struct adamw_factors *f, float s, float g) { return f->beta2 * s + f->rest2 * (g * g); }
+
+/* x' */
+HOST_DEVICE float adamw_step(const struct adamw_factors *f, float x, float first, float second)
+{
+	return f->decay * x - f->rate * first / (sqrtf(second) * f->inverse + f->epsilon);
+}
+
+/* ---- CoCoD-SGD's merge: z += avg; x += avg - d; d = x - z ---- */
+
+HOST_DEVICE void merge_step(float avg, float *x, float *z, float *d)
+{
+	*z = *z + avg;
+	*x = *x + (avg - *d);
+	*d = *x - *z;
+}
+
+/* ---- dropout: an element is dropped if its random word is below the limit, p 2^32; what is kept is scaled up ---- */
+
+HOST_DEVICE uint32_t dropout_limit(float p) { return (uint32_t)((double)p * 0x1p32); }
+HOST_DEVICE float dropout_scale(float p) { return (float)(1 / (1 - (double)p)); }
+HOST_DEVICE float dropout_value(uint32_t word, uint32_t limit, float scale, float x) { return word < limit ? 0 : scale * x; }
+
+/* ---- the sample of top-k ---- */
+
+enum { TOPK_SAMPLES = 1 << 16 };
+
+/* One element of each of m equal stretches of n, at a place in it that hashing picks: data has periods, the sample must not.
+ * i < m <= 2^16, m <= n < 2^32. */
+HOST_DEVICE int64_t sample_place(int64_t n, int64_t m, int64_t i)
+{
+	uint64_t from = (uint64_t)(i * n / m), to = (uint64_t)((i + 1) * n / m);
+	uint64_t hash = (uint64_t)(i + 1) * 0x9E3779B97F4A7C15u >> 32;
+
+	return (int64_t)(from + (hash * (to - from) >> 32));
+}
+
+#endif
