@@ -302,7 +302,7 @@ int run_bind(struct run *run)
 	sync_bind(&run->sync, run->comm, run->compute, &run->optimizer, run->net.x, run->net.g, run->batch);
 	run->mean_x = dev->mem->alloc(run->device, (size_t)run->net.n * sizeof(float));
 	run->mean_buffer = dev->mem->alloc(run->device, (size_t)(run->net.buffer_n + 1) * sizeof(float));
-	comm_reserve(run->comm, ring_work(run->net.buffer_n, run->world.size, DTYPE_F32));
+	comm_expect_allreduce(run->comm, run->net.buffer_n, DTYPE_F32);
 	if (dev->nn->prepare)           /* evaluation reads parameters from there */
 		dev->nn->prepare(run->compute, run->net.n, run->mean_x);
 	make_resident(run);

@@ -44,7 +44,10 @@ static void describe(struct offer *mine, const struct world *w, struct device *d
 		snprintf(mine->lacks, sizeof(mine->lacks), "%s", b ? "its CUDA device was built without NCCL" : why);
 }
 
-static bool same_gpu(const struct offer *a, const struct offer *b) { return !strcmp(a->gpu, b->gpu) && !strcmp(a->machine, b->machine); }
+static bool same_gpu(const struct offer *a, const struct offer *b)
+{
+	return !strcmp(a->gpu, b->gpu) && !strcmp(a->machine, b->machine);
+}
 
 /* The first thing that keeps NCCL from serving all ranks, as a clause; false: nothing does. */
 static bool obstacle(const struct offer *all, int n, bool disguise, char *text, size_t size)
@@ -56,8 +59,8 @@ static bool obstacle(const struct offer *all, int n, bool disguise, char *text, 
 			return snprintf(text, size, "rank %d on %s has no NCCL: %s", r, all[r].host, all[r].lacks);
 		for (int q = 0; q < r; q++)
 			if (same_gpu(&all[q], &all[r]) && !(disguise && all[q].disguised && all[r].disguised))
-				return snprintf(text, size, "ranks %d and %d share GPU %s of %s, which NCCL refuses", q, r, all[r].gpu,
-				                all[r].host);
+				return snprintf(text, size, "ranks %d and %d share GPU %s of %s, which NCCL refuses", q, r,
+				                all[r].gpu, all[r].host);
 	}
 	return false;
 }

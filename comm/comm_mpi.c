@@ -79,9 +79,12 @@ static void mpi_world_open(struct world *w)
 	MPI_Comm host;
 	int provided, first;
 
-	/* Two settings without which Open MPI starves ranks that share cores, and halves its speed over TCP; the user's win. */
+	/* Settings without which Open MPI starves ranks that share cores, and halves its speed over TCP; the user's win. */
 	setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
 	setenv("OMPI_MCA_btl_tcp_flags", "send,inplace", 0);
+	/* Built for CUDA (version 4; 5), it would ask CUDA about every buffer: not allowed where CUDA calls us, and never needed. */
+	setenv("OMPI_MCA_opal_cuda_support", "0", 0);
+	setenv("OMPI_MCA_accelerator", "null", 0);
 	MPI(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided));
 	MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
 	MPI(MPI_Comm_rank(MPI_COMM_WORLD, &w->rank));

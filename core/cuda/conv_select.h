@@ -1,0 +1,36 @@
+/*
+ * Which engine serves a convolution: cuDNN's heuristics propose, rules exclude, the clock decides, the cache remembers. At bind time
+ * only.
+ */
+#ifndef COCOD_CONV_SELECT_H
+#define COCOD_CONV_SELECT_H
+
+#include "conv_library.h"
+
+enum { ENGINES_MOST = 160 };    /* that the heuristics propose for one convolution; 83 were the most seen */
+
+struct conv_rules {
+	enum precision precision;       /* never AUTO */
+	bool deterministic;
+};
+
+/* May this engine be used? */
+bool conv_allowed(const struct engine *, const struct conv_rules *);
+/* Those that may, best first: with tensor cores first, then as the heuristics order them; of those that are compiled at run time
+ * only the first. */
+int conv_engines(struct conv_graph *, const struct conv_rules *, struct engine engine[ENGINES_MOST]);
+
+struct conv_choice {
+	struct conv_graph *graph;
+	struct execution *execution;    /* NULL: cuDNN has no engine */
+	int64_t workspace;              /* bytes, at most CUDA_SCRATCH */
+	char engine[ENGINE_TEXT];
+	float us;                       /* 0: not measured */
+};
+
+struct conv_choice conv_select(struct conv_library *, const struct conv_problem *);
+/* The time that was measured before, in µs; 0: not yet. Builds nothing. */
+float conv_known(struct conv_library *, const struct conv_problem *);
+void conv_choice_release(struct conv_choice *);
+
+#endif

@@ -1,0 +1,135 @@
+// Sparse vectors: lists of k pairs, sorted by index. One thread an element everywhere; what walks through two lists together on a CPU
+// is a binary search here.
+#include "../die.h"
+#include "select.cuh"
+#include "topk.cuh"
+
+enum { THREADS = 256, BLOCKS = 32 };            // blocks: at most so many for each SM
+
+static unsigned grid_for(struct stream *s, int64_t n) { return blocks_for(n, THREADS, BLOCKS * s->dev->processors); }
+
+// The loop over n elements of a one-dimensional grid.
+#define FOR_EACH(i, n) \
+	for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, stride = (int64_t)gridDim.x * blockDim.x; i < (n); i += stride)
+
+// How many of the list's indices are smaller: where `index` is, or would be.
+__device__ static int64_t lower_bound(const struct sparse *list, int64_t k, uint32_t index)
+{
+	int64_t from = 0;
+
+	while (k > 0) {
+		int64_t half = k / 2;
+
+		if (list[from + half].index < index) {
+			from += half + 1;
+			k -= half + 1;
+		} else {
+			k = half;
+		}
+	}
+	return from;
+}
+
+// ---- merge ----
+
+static int64_t merge_tiles(int64_t k) { return (2 * k + TILE - 1) / TILE; }
+
+static size_t work_size(int64_t n, int64_t k)
+{
+	size_t topk = topk_bytes(n, k), merge = select_bytes(merge_tiles(k), 2 * (size_t)k * sizeof(struct sparse));
+
+	return topk > merge ? topk : merge;
+}
+
+// Places both lists in one, by index: an element's place is its place in its own list plus how many of the other come before. Of
+// twins the first takes the sum, and the second leaves a hole.
+__global__ void __launch_bounds__(THREADS) unite(struct selection s, const struct sparse *a, const struct sparse *b)
+{
+	FOR_EACH(t, 2 * s.k) {
+		bool second = t >= s.k;
+		const struct sparse *own = second ? b : a, *other = second ? a : b;
+		int64_t i = second ? t - s.k : t, j;
+		struct sparse item = own[i];
+		bool twin;
+
+		j = lower_bound(other, s.k, item.index);
+		twin = j < s.k && other[j].index == item.index;
+		if (twin && second)
+			s.list[i + j + 1] = { HOLE, 0 };
+		else
+			s.list[i + j] = { item.index, twin ? item.value + other[j].value : item.value };
+		if (t % TILE == 0)
+			s.tile[t / TILE] = { (uint32_t)t, (uint32_t)min((int64_t)TILE, 2 * s.k - t) };
+		if (t == 0)
+			s.state->listed = (uint32_t)(2 * s.k);
+	}
+}
+
+static void sparse_merge(struct stream *s, int64_t k, const struct sparse *a, const struct sparse *b, struct sparse *out, void *work)
+{
+	struct selection sel = select_begin(s, 0, k, NULL, out, merge_tiles(k), 2 * k, work);
+
+	launch(s, "merge", grid_for(s, 2 * k), THREADS, unite, sel, a, b);
+	select_run(s, &sel);
+}
+
+// ---- the small ones ----
+
+__global__ void __launch_bounds__(THREADS) scale_list(int64_t k, float a, const struct sparse *in, struct sparse *out)
+{
+	FOR_EACH(j, k) {
+		struct sparse item = in[j];
+
+		out[j] = { item.index, a * item.value };
+	}
+}
+
+static void sparse_scale(struct stream *s, int64_t k, float a, const struct sparse *in, struct sparse *out)
+{
+	launch(s, "sparse scale", grid_for(s, k), THREADS, scale_list, k, a, in, out);
+}
+
+// No two threads meet: an index occurs once in a list.
+__global__ void __launch_bounds__(THREADS) scatter(int64_t k, float a, const struct sparse *in, float *y)
+{
+	FOR_EACH(j, k)
+		y[in[j].index] += a * in[j].value;
+}
+
+static void sparse_scatter_add(struct stream *s, int64_t k, float a, const struct sparse *in, float *y)
+{
+	cuda_written(s->dev, y);
+	launch(s, "scatter_add", grid_for(s, k), THREADS, scatter, k, a, in, y);
+}
+
+__global__ void __launch_bounds__(THREADS) mark(int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
+{
+	FOR_EACH(j, k) {
+		if (alive[j]) {
+			int64_t at = lower_bound(list, k, own[j].index);
+
+			alive[j] = at < k && list[at].index == own[j].index;
+		}
+	}
+}
+
+static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
+{
+	launch(s, "survive", grid_for(s, k), THREADS, mark, k, own, list, alive);
+}
+
+__global__ void __launch_bounds__(THREADS) return_lost(int64_t k, const struct sparse *own, const uint8_t *alive, float *residual)
+{
+	FOR_EACH(j, k)
+		if (!alive[j])
+			residual[own[j].index] += own[j].value;
+}
+
+static void sparse_put_back(struct stream *s, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual)
+{
+	launch(s, "put_back", grid_for(s, k), THREADS, return_lost, k, own, alive, residual);
+}
+
+const struct sparse_ops cuda_sparse_ops = {
+	work_size, topk_run, sparse_scale, sparse_scatter_add, sparse_merge, sparse_survive, sparse_put_back,
+};

@@ -1,0 +1,10 @@
+// Between sparse.cu (the table) and topk.cu (its one long operation).
+#ifndef COCOD_TOPK_CUH
+#define COCOD_TOPK_CUH
+
+#include "launch.cuh"
+
+void topk_run(struct stream *, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out, void *work);
+size_t topk_bytes(int64_t n, int64_t k);        // of work; does not fall when k grows
+
+#endif
