@@ -184,7 +184,7 @@ $(BUILD)/test/%: $(BUILD)/test/%.o $(BUILD)/libcocod.a
 
 tests: $(TESTS) $(BENCHES)
 
-check: all tests emulated
+check: all tests $(if $(shell command -v $(CXX) 2>/dev/null),emulated)
 	$(Q)BUILD=$(BUILD) CUDA=$(CUDA) ONEDNN=$(ONEDNN) ASAN=$(ASAN) TSAN=$(TSAN) CC=$(CC) test/run $(ONLY)
 
 mutate:

@@ -20,10 +20,25 @@ static struct kit kit;
 static int64_t work_per_piece;
 static volatile double sink;
 static bool failed;
+static float *vector[2];        /* what a GPU works on */
+static int64_t vector_n;
+
+static bool is_behind_host(void) { return !kit.dev->ops->stream->progress; }
+
+/* On a GPU computing is queued: `pieces` times so many passes over a vector. */
+static void queue_compute(int pieces)
+{
+	for (int64_t i = 0; i < pieces * work_per_piece; i++)
+		kit.dev->ops->vec->axpby(kit.compute, vector_n, 0.5f, vector[0], 0.5f, vector[1]);
+}
 
 /* Busy with a core: `pieces` of equal length, between them the hook. */
 static void compute(int pieces)
 {
+	if (is_behind_host()) {
+		queue_compute(pieces);
+		return;
+	}
 	for (int p = 0; p < pieces; p++) {
 		double a = 1 + sink * 1e-30;
 
@@ -34,24 +49,44 @@ static void compute(int pieces)
 	}
 }
 
+static double time_of(int pieces)
+{
+	double start = clock_now();
+
+	compute(pieces);
+	kit.dev->ops->stream->sync(kit.compute);
+	return clock_now() - start;
+}
+
+/* The longest vector of which a pass takes well below `seconds`: one pass is the unit of work. */
+static void choose_vector(double seconds)
+{
+	for (vector_n = 1 << 22; vector_n > 1 << 8; vector_n /= 4) {
+		double once;
+
+		time_of(1);
+		once = most_everywhere(time_of(1));
+		if (once < seconds)
+			return;
+	}
+}
+
 /* So many pieces take about so long on an idle machine. Returns what they take now: d is made longer with it, since a delay that
  * is small beside computing would show nothing. */
 static double calibrate(double seconds, int pieces)
 {
-	double best = INFINITY, start;
+	double best = INFINITY, took;
 
-	work_per_piece = 1000000;
+	work_per_piece = is_behind_host() ? 1 : 1000000;
+	if (is_behind_host())
+		choose_vector(seconds / pieces / 8);
 	for (int i = 0; i < 5; i++) {
-		start = clock_now();
-		compute(2);
-		start = clock_now() - start;
-		best = start < best ? start : best;
+		took = time_of(2);
+		best = took < best ? took : best;
 	}
 	best = most_everywhere(best) / 2;
-	work_per_piece = (int64_t)(1e6 * seconds / pieces / best);
-	start = clock_now();
-	compute(pieces);
-	return most_everywhere(clock_now() - start);
+	work_per_piece = (int64_t)((double)work_per_piece * seconds / pieces / best);
+	return most_everywhere(time_of(pieces));
 }
 
 static double delay_for(double ratio, double now) { return ratio * now > 0.3 ? ratio * now : 0.3; }
@@ -124,6 +159,7 @@ static double round_of(struct trainer *tr, int steps, int layers, bool early)
 		else
 			compute(layers);
 	}
+	kit.dev->ops->stream->sync(kit.compute);
 	return most_everywhere(clock_now() - start);
 }
 
@@ -233,9 +269,17 @@ int main(int argc, char **argv)
 			continue;
 		}
 		kit = kit_open(d ? PROGRESS_HOOK : PROGRESS_THREAD);
+		if (is_behind_host()) {
+			kit.driver = kit.dev->ops->name;
+			for (int i = 0; i < 2; i++)
+				vector[i] = kit.dev->ops->mem->alloc(kit.dev, sizeof(float) << 22);
+		}
 		claim("rounds", try_rounds, 0.3, 0.6);
 		claim("rounds", try_rounds, 0.12, 1.5);
 		claim("buckets", try_buckets, 0.3, 0.6);
+		for (int i = 0; i < 2 && is_behind_host(); i++)
+			kit.dev->ops->mem->free(kit.dev, vector[i]);
+		d += is_behind_host();          /* a GPU's streams have no driver to choose */
 		kit_close(&kit);
 	}
 	return ranks_close();

@@ -1,0 +1,408 @@
+/*
+ * The transports of device "cuda", NCCL and MPI through pinned memory: results exact, the same bits on all ranks, every byte counted,
+ * in the order of the streams, however far the host runs ahead; and the sync algorithms over them, against the oracle.
+ * All ranks may be on one GPU: $NCCL_HOSTID keeps NCCL from noticing.
+ *
+ *     mpirun -np 2 build/…/test/test_cuda_comm            also alone, as a world of one
+ *     mpirun -np 2 build/…/test/test_cuda_comm hang       the last rank stops coming: NCCL's watchdog must end the others
+ *     mpirun -np 2 build/…/test/test_cuda_comm absent     the last rank never comes
+ */
+#include <time.h>
+#include <unistd.h>
+
+#include "sync_kit.h"
+
+static struct device *dev;
+static struct stream *compute;
+static struct event *done;
+static struct comm *comm;
+static const char *over;
+static int P, R;
+
+static void begin(void) { comm_fork(comm, compute); }
+
+static void finish(void)
+{
+	comm_mark(comm, done);
+	dev->ops->stream->wait(compute, done);
+}
+
+static void *upload(const void *host, size_t bytes)
+{
+	void *p = dev->ops->mem->alloc(dev, bytes);
+
+	dev->ops->mem->copy(compute, p, host, bytes, COPY_TO_DEVICE);
+	dev->ops->stream->sync(compute);
+	return p;
+}
+
+static void download(void *host, void *from, size_t bytes)
+{
+	dev->ops->mem->copy(compute, host, from, bytes, COPY_TO_HOST);
+	dev->ops->stream->sync(compute);
+}
+
+/* ---- collectives ---- */
+
+enum { CANARIES = 16 };
+
+static double element(int rank, int64_t i) { return (double)((rank * 311 + i * 7 + i / 13 * rank) % 1001 - 500); }
+
+static void put(void *buffer, enum dtype type, int64_t i, double v)
+{
+	if (type == DTYPE_F32)
+		((float *)buffer)[i] = (float)v;
+	else if (type == DTYPE_F64)
+		((double *)buffer)[i] = v;
+	else
+		((int64_t *)buffer)[i] = (int64_t)v;
+}
+
+static double get(const void *buffer, enum dtype type, int64_t i)
+{
+	return type == DTYPE_F32 ? (double)((const float *)buffer)[i] :
+	       type == DTYPE_F64 ? ((const double *)buffer)[i] : (double)((const int64_t *)buffer)[i];
+}
+
+static double expected(enum reduce op, int64_t i)
+{
+	double v = element(0, i);
+
+	for (int r = 1; r < P; r++) {
+		double e = element(r, i);
+
+		v = op == REDUCE_SUM ? v + e : op == REDUCE_MAX ? (e > v ? e : v) : (e < v ? e : v);
+	}
+	return v;
+}
+
+static bool allreduce_once(int64_t n, enum dtype type, enum reduce op, bool *bytes_good)
+{
+	size_t size = dtype_size(type), all = ((size_t)n + 2 * CANARIES) * size;
+	char *host = xcalloc(1, all), *buffer;
+	int64_t sent = comm->bytes_sent;
+	bool good = true;
+
+	for (int64_t i = -CANARIES; i < n + CANARIES; i++)
+		put(host, type, i + CANARIES, i >= 0 && i < n ? element(R, i) : -77777);
+	buffer = upload(host, all);
+	begin();
+	comm_allreduce(comm, buffer + CANARIES * size, n, type, op);
+	finish();
+	download(host, buffer, all);
+	for (int64_t i = -CANARIES; i < n + CANARIES; i++)
+		good = good && get(host, type, i + CANARIES) == (i >= 0 && i < n ? expected(op, i) : -77777);
+	sent = comm->bytes_sent - sent;
+	*bytes_good = *bytes_good && sent == ring_allreduce_elements(n, P, R) * (int64_t)size;
+	dev->ops->mem->free(dev, buffer);
+	free(host);
+	return good;
+}
+
+static void test_allreduce(void)
+{
+	static const char *const type_name[] = { "F32", "F64", "I64" };
+	int64_t sizes[] = { 0, 1, P, 17, 1000, 70000 };
+	bool bytes_good = true;
+
+	comm_expect_allreduce(comm, 70000, DTYPE_F64);
+	for (int type = DTYPE_F32; type <= DTYPE_I64; type++) {
+		bool good = true;
+
+		for (int op = REDUCE_SUM; op <= REDUCE_MIN; op++)
+			for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
+				good = allreduce_once(sizes[i], (enum dtype)type, (enum reduce)op, &bytes_good) && good;
+		all_ok(good, "%s: all-reduce of %s, sum, maximum and minimum, of 0 to 70000: exact, canaries alive", over, type_name[type]);
+	}
+	all_ok(bytes_good, "%s: counted as the ring", over);
+}
+
+static unsigned char byte_of(int rank, int64_t i) { return (unsigned char)(rank * 53 + i * 11 + i / 251); }
+
+static void test_allgather(void)
+{
+	int64_t sizes[] = { 0, 1, 1000, 100001 };
+	bool good = true, bytes_good = true;
+
+	for (int c = 0; c < 4; c++) {
+		int64_t bytes = sizes[c], total = bytes * P + 128, sent = comm->bytes_sent;
+		unsigned char *host = xcalloc(1, (size_t)total), *all;
+
+		memset(host, 0xEE, (size_t)total);
+		for (int64_t i = 0; i < bytes; i++)
+			host[64 + R * bytes + i] = byte_of(R, i);
+		all = upload(host, (size_t)total);
+		begin();
+		comm_allgather(comm, all + 64, bytes);
+		finish();
+		download(host, all, (size_t)total);
+		for (int64_t i = 0; i < total; i++)
+			good = good && host[i] == (i >= 64 && i < total - 64 ? byte_of((int)((i - 64) / bytes), (i - 64) % bytes) : 0xEE);
+		bytes_good = bytes_good && comm->bytes_sent - sent == (P - 1) * bytes;
+		dev->ops->mem->free(dev, all);
+		free(host);
+	}
+	all_ok(good && bytes_good, "%s: all-gather of blocks of 0 to 100001 bytes, counted", over);
+}
+
+/* Every rank to every other one, sizes depend on both. With mpi, the largest is longer than the pinned buffers. */
+static void test_exchange(void)
+{
+	enum { MOST = 5 << 20 };
+	unsigned char *host = xcalloc(2, MOST), *out, *in;
+	int64_t sent = comm->bytes_sent, expect = 0;
+	bool good = true;
+
+	for (int shift = 1; shift < P; shift++) {
+		int to = (R + shift) % P, from = (R + P - shift) % P;
+		int64_t s = shift == 1 ? MOST - R : 1000 * R + 37 * to, r = shift == 1 ? MOST - from : 1000 * from + 37 * R;
+
+		memset(host, 0, 2 * MOST);
+		for (int64_t i = 0; i < s; i++)
+			host[i] = byte_of(R + 3 * to, i);
+		out = upload(host, MOST);
+		in = upload(host + MOST, MOST);
+		begin();
+		comm_exchange(comm, to, out, s, from, in, r);
+		finish();
+		download(host, in, MOST);
+		for (int64_t i = 0; i < MOST; i++)
+			good = good && host[i] == (i < r ? byte_of(from + 3 * R, i) : 0);
+		expect += s;
+		dev->ops->mem->free(dev, out);
+		dev->ops->mem->free(dev, in);
+	}
+	all_ok(good && comm->bytes_sent - sent == expect, "%s: exchanges of up to 5 MB, to one and from another, counted", over);
+
+	/* 0 → 1 → 2 …, one-sided, each adds one. */
+	host[0] = 1;
+	out = upload(host, 1);
+	begin();
+	if (R > 0)
+		comm_exchange(comm, -1, NULL, 0, R - 1, out, 1);
+	finish();
+	download(host, out, 1);
+	host[0] = (unsigned char)(host[0] + (R > 0));
+	dev->ops->mem->copy(compute, out, host, 1, COPY_TO_DEVICE);
+	begin();
+	if (R < P - 1)
+		comm_exchange(comm, R + 1, out, 1, -1, NULL, 0);
+	finish();
+	dev->ops->stream->sync(compute);
+	all_ok(host[0] == R + 1, "%s: one-sided messages, in a chain", over);
+	dev->ops->mem->free(dev, out);
+	free(host);
+}
+
+/* ---- the order of the streams ---- */
+
+/* y = a_k base, all-reduced, added up; y is used anew at once. No round waits on the host. */
+static void test_order(void)
+{
+	enum { N = 3000, ROUNDS = 60 };
+	float *host = xcalloc(N, sizeof(float)), *base, *y, *sum;
+	double factors = 0;
+	bool good = true;
+
+	for (int64_t i = 0; i < N; i++)
+		host[i] = (float)(element(R, i));
+	base = upload(host, N * sizeof(float));
+	y = dev->ops->mem->alloc(dev, N * sizeof(float));
+	sum = dev->ops->mem->alloc(dev, N * sizeof(float));
+	for (int k = 0; k < ROUNDS; k++) {
+		dev->ops->vec->scale(compute, N, (float)(k % 7 + 1), base, y);
+		begin();
+		comm_allreduce(comm, y, N, DTYPE_F32, REDUCE_SUM);
+		finish();
+		dev->ops->vec->axpby(compute, N, 1, y, 1, sum);
+		factors += k % 7 + 1;
+	}
+	download(host, sum, N * sizeof(float));
+	for (int64_t i = 0; i < N; i++)
+		good = good && host[i] == (float)(factors * expected(REDUCE_SUM, i));
+	all_ok(good, "%s: %d rounds of computing and all-reducing one buffer, in order", over, ROUNDS);
+	dev->ops->mem->free(dev, base);
+	dev->ops->mem->free(dev, y);
+	dev->ops->mem->free(dev, sum);
+	free(host);
+}
+
+/* More operations than any queue holds, queued behind a pause. A token goes round, a word further on each time. */
+static void test_ahead(void)
+{
+	enum { COUNT = 2500 };
+	int32_t *host = xcalloc(COUNT + 1, sizeof(int32_t)), *token;
+	bool good = true;
+
+	host[0] = R;
+	token = upload(host, (COUNT + 1) * sizeof(int32_t));
+	comm->delay = 0.1;
+	begin();
+	comm_delay(comm);
+	comm->delay = 0;
+	for (int k = 0; k < COUNT && P > 1; k++)
+		comm_exchange(comm, (R + 1) % P, token + k, 4, (R + P - 1) % P, token + k + 1, 4);
+	finish();
+	download(host, token, (COUNT + 1) * sizeof(int32_t));
+	for (int k = 0; k <= COUNT && P > 1; k++)
+		good = good && host[k] == ((R - k) % P + P) % P;
+	all_ok(good, "%s: the host runs %d operations ahead", over, COUNT);
+	dev->ops->mem->free(dev, token);
+	free(host);
+}
+
+/* ---- training ---- */
+
+static void test_training(const struct comm_ops *transport)
+{
+	struct kit kit = kit_open_over(transport, dev, false, over);
+	static const double densities[] = { 1, 0.1, 0.1 };
+
+	for (int a = SSGD; a <= COCOD; a++)
+		for (int m = DENSE; m <= GTOPK; m++) {
+			struct manner how = { .steps = 8, .look = true, .batch = uneven };
+			struct oracle_setup p = setup((enum oracle_algorithm)a, (enum oracle_method)m, densities[m], 2, 1, uneven, "model", "size");
+			double *own = xcalloc(8 * KIT_N, sizeof(double)), *mean = xcalloc(8 * KIT_N, sizeof(double)), error = 0;
+			struct trace trace;
+
+			trace_open(&trace, how.steps);
+			oracle_run(&p, &how, own, mean);
+			kit_train(&kit, &p, "model", "size", &how, &trace);
+			for (int64_t i = 0; i < how.steps * KIT_N; i++)
+				error = worst(error, fabs(trace.x[i] - own[i]));
+			all_ok(error <= BOUND, "%s: %s with %s, unequal batches: at most %.1e from the oracle", over, algorithm_name[a], method_name[m],
+			       error);
+			trace_close(&trace);
+			free(own);
+			free(mean);
+		}
+	comm_close(kit.comm);
+	dev->ops->stream->close(kit.compute);
+}
+
+static void test_over(const struct comm_ops *transport)
+{
+	over = transport->name;
+	compute = dev->ops->stream->open(dev, STREAM_COMPUTE);
+	done = dev->ops->stream->event_open(dev);
+	comm = comm_open_over(transport, &world, dev, verdicts, &(struct comm_config){ .timeout = 60, .max_ctas = 2 });
+	test_allreduce();
+	test_allgather();
+	test_exchange();
+	test_order();
+	test_ahead();
+	comm_close(comm);
+	dev->ops->stream->event_close(done);
+	dev->ops->stream->close(compute);
+	test_training(transport);
+}
+
+/* ---- which transport ---- */
+
+static void test_choose(void)
+{
+	char why[400] = "", *all = xcalloc((size_t)P, sizeof(dev->where));
+	const char *words = P == 1 ? "one worker" : "share";
+	const struct comm_ops *ops;
+	bool shared = P > 1;
+
+	comm_host_gather(verdicts, dev->where, all, sizeof(dev->where));
+	for (int r = 1; r < P; r++)
+		shared = shared && !strcmp(all, all + (size_t)r * sizeof(dev->where));
+	ops = comm_choose("auto", &world, dev, verdicts, why, sizeof(why));
+	all_ok(ops && (P > 1 && !shared ? !strcmp(ops->name, "nccl") : !strcmp(ops->name, P > 1 ? "mpi" : "self") && strstr(why, words)),
+	       "auto: %s, because %s", ops ? ops->name : "none", why);
+	if (shared) {
+		unsetenv("NCCL_HOSTID");
+		ops = comm_choose("nccl", &world, dev, verdicts, why, sizeof(why));
+		all_ok(!ops && strstr(errors_text(), "share GPU") && strstr(errors_text(), "comm.transport = \"mpi\""),
+		       "nccl with several ranks on one GPU is refused, with the remedy");
+		errors_clear();
+	}
+	free(all);
+}
+
+/* ---- whoever does not come ---- */
+
+static void stay_away(void)
+{
+	/* Until the others' watchdog ends this process as well, and not for ever should it fail to. */
+	nanosleep(&(struct timespec){ 30, 0 }, NULL);
+	die(STATUS_FAILURE, "nobody ended this rank");
+}
+
+/* Behind `delay` seconds of other work on the stream; the last rank comes `late` seconds after the others. */
+static void sum_up(float *x, double delay, bool late)
+{
+	if (late && R == P - 1)
+		nanosleep(&(struct timespec){ 1, 900000000 }, NULL);
+	comm->delay = delay;
+	comm_delay(comm);
+	comm_allreduce(comm, x, 1000, DTYPE_F32, REDUCE_SUM);
+}
+
+static int hang(const struct comm_ops *nccl, const char *how)
+{
+	float *x = dev->ops->mem->alloc(dev, 4000);
+
+	if (R == P - 1 && !strcmp(how, "absent"))
+		stay_away();
+	comm = comm_open_over(nccl, &world, dev, verdicts, &(struct comm_config){ .timeout = 2.5 });
+	sum_up(x, 0, false);
+	dev->ops->stream->sync(comm->stream);
+	/* None of these hangs: behind other work for longer than the limit, under way for less, idle for longer. The last slow one takes
+	 * the place of the first in the ring of operations. */
+	sum_up(x, 3, false);
+	dev->ops->stream->sync(comm->stream);
+	sum_up(x, 0, true);
+	dev->ops->stream->sync(comm->stream);
+	for (int i = 0; i < 1023; i++)
+		sum_up(x, 0, false);
+	sum_up(x, 0, true);
+	dev->ops->stream->sync(comm->stream);
+	nanosleep(&(struct timespec){ 3, 0 }, NULL);
+	if (R == P - 1)
+		stay_away();
+	for (int i = 0; i < 3; i++)
+		sum_up(x, 0, false);
+	dev->ops->stream->sync(comm->stream);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	const struct comm_ops *nccl, *mpi;
+	char number[16];
+
+	ranks_open();
+	P = world.size;
+	R = world.rank;
+	kit_layout();
+	snprintf(number, sizeof(number), "rank%d", R);
+	setenv("NCCL_HOSTID", number, 0);
+	setenv("NCCL_NET", "Socket", 0);
+	setenv("NCCL_SOCKET_IFNAME", "lo", 0);
+	dev = open_device("cuda", PROGRESS_AUTO);
+	if (sum_everywhere(dev != NULL) < P) {
+		if (R == 0)
+			printf("# SKIP no device \"cuda\"; $COCOD_BACKEND names the emulated one\n");
+		return ranks_close();
+	}
+	nccl = transport_find("nccl");
+	mpi = world.transport;
+	if (argc > 1)
+		return nccl ? hang(nccl, argv[1]) : 1;
+	if (nccl) {
+		char why[400];
+
+		all_ok(comm_choose("nccl", &world, dev, verdicts, why, sizeof(why)) == nccl, "nccl on a GPU, asked for");
+		test_over(nccl);
+	} else {
+		all_skip("nccl", errors_text());
+	}
+	errors_clear();
+	test_over(mpi);
+	test_choose();
+	dev->ops->close(dev);
+	return ranks_close();
+}
