@@ -52,6 +52,12 @@ static bool same_gpu(const struct offer *a, const struct offer *b)
 /* The first thing that keeps NCCL from serving all ranks, as a clause; false: nothing does. */
 static bool obstacle(const struct offer *all, int n, bool disguise, char *text, size_t size)
 {
+	int gpus = 0;
+
+	for (int r = 0; r < n; r++)
+		gpus += *all[r].gpu != 0;
+	if (gpus == 0)
+		return snprintf(text, size, "the workers compute on CPUs");
 	for (int r = 0; r < n; r++) {
 		if (!*all[r].gpu)
 			return snprintf(text, size, "rank %d on %s computes on a CPU", r, all[r].host);

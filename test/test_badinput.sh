@@ -109,7 +109,7 @@ set_ 2 'did you mean "fashion-mnist"?' data.name=fashion_mnist
 set_ 2 'topology.kind = "ring" is not known; known are: all-reduce' topology.kind=ring
 set_ 2 'schedule.fusion = "sizes" is not known' schedule.fusion=sizes
 set_ 2 'device.kind = "gpu" is not known; known are: auto, cuda, cpu' device.kind=gpu
-set_ 2 "comm.transport = \"nccl\": rank 0" comm.transport=nccl
+set_ 2 "comm.transport = \"nccl\": the workers compute on CPUs" device.kind=cpu comm.transport=nccl
 set_ 2 'comm.transport = "ib" is not known; known are: auto, self, mpi, nccl' comm.transport=ib
 set_ 2 "computes in fp32 only" device.kind=cpu device.precision=bf16
 set_ 2 'device.conv = "fft" is not known; known are: auto, winograd, direct, reference' device.conv=fft
