@@ -170,6 +170,16 @@ $(BUILD)/emulated/%.c.o: %.c $(BUILD)/flags
 $(BUILD)/emulated/libcocod-cuda.so: $(EMULATED_OBJ)
 	@echo "  LINK  $@"
 	$(Q)$(CXX) -shared -o $@ $^ -lpthread -lm $(SAN)
+# cuDNN builds plans for a GPU that is only described, and cuBLASLt's descriptors need none: what of them can be tested without one.
+CUDA_CHECKS := $(if $(filter 1,$(CUDA)),$(BUILD)/test/plan_check $(BUILD)/test/conv_check)
+CHECK_LIBS = $(filter-out %libcudart_static.a,$(CUDA_LIBS)) $(LIBS) -ldl
+$(BUILD)/test/plan_check: $(BUILD)/cuda/test/plan_check.c.o $(foreach f,cudnn_graph conv_rules,$(BUILD)/cuda/core/cuda/$(f).c.o) $(BUILD)/libcocod.a
+	@echo "  LINK  $@"
+	$(Q)mkdir -p $(@D) && $(CC) -o $@ $^ $(CHECK_LIBS)
+$(BUILD)/test/conv_check: $(BUILD)/cuda/test/conv_check.c.o $(LIBRARY_SRC:%=$(BUILD)/cuda/%.o) $(BUILD)/cuda/core/cuda/conv.c.o $(BUILD)/libcocod.a
+	@echo "  LINK  $@"
+	$(Q)mkdir -p $(@D) && $(CC) -o $@ $^ $(CHECK_LIBS)
+
 # The emulator's own test.
 $(BUILD)/test/emulator: $(BUILD)/emulated/test/emulator/selfcheck.cu.o $(foreach f,block stream runtime,$(BUILD)/emulated/test/emulator/$(f).cc.o)
 	@echo "  LINK  $@"
@@ -188,7 +198,7 @@ $(BUILD)/test/%: $(BUILD)/test/%.o $(BUILD)/libcocod.a
 	@echo "  LINK  $@"
 	$(Q)$(CC) -o $@ $^ $(LIBS)
 
-tests: $(TESTS) $(BENCHES)
+tests: $(TESTS) $(BENCHES) $(CUDA_CHECKS)
 
 check: all tests $(if $(shell command -v $(CXX) 2>/dev/null),emulated)
 	$(Q)BUILD=$(BUILD) CUDA=$(CUDA) ONEDNN=$(ONEDNN) ASAN=$(ASAN) TSAN=$(TSAN) CC=$(CC) test/run $(ONLY)

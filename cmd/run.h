@@ -56,7 +56,7 @@ struct run {
 	struct metrics *metrics;
 
 	int64_t step;                   /* done so far */
-	double train_started;           /* clock_now() before the first step */
+	struct spent aside;             /* what was spent before training and in evaluations; not counted */
 	struct spent spent;
 	double eval_seconds;
 	double train_loss;              /* of the last complete row, all ranks */
@@ -73,7 +73,8 @@ void run_close(struct run *);
 int run_agree(struct run *, int status);
 
 void run_load(struct run *, const struct batch *);              /* the batch into the network */
-void run_clock(struct run *);                                   /* brings spent.wall up to now */
+void run_clock(struct run *);                                   /* brings run->spent up to now */
+struct spent run_counters(struct run *);                        /* where the counters behind it stand, evaluation included */
 int run_train(struct run *);                                    /* exit status */
 void run_evaluate(struct run *);                                /* averaged model on the test set: sets test_loss, test_accuracy */
 void run_fingerprint(struct run *, char hex[65]);               /* of the averaged model, PyTorch's order and layout */

@@ -16,16 +16,45 @@ void run_load(struct run *run, const struct batch *batch)
 		net_load(&run->net, batch->image, batch->label);
 }
 
-/* A device that runs behind the host has not finished the step when this returns, so wall time is told from the run's beginning, not
- * summed over steps: it is exact wherever the host has waited, as it does for every row of metrics. */
-void run_clock(struct run *run) { run->spent.wall = clock_now() - run->train_started - run->eval_seconds; }
-
-/* One step, and where its time went. Evaluation happens between steps and is not counted. */
-static void train_step(struct run *run, int64_t t)
+struct spent run_counters(struct run *run)
 {
 	const struct stream_ops *stream = run->device->ops->stream;
-	double waited = loader_waited(run->train), exposed = stream->waited(run->compute);
-	double busy = stream->busy(run->comm->stream), bytes = (double)run->comm->bytes_sent;
+
+	return (struct spent){
+		.wall = clock_now(),
+		.data = loader_waited(run->train),
+		.exposed = stream->waited(run->compute),
+		.comm = stream->busy(run->comm->stream),
+		.bytes = (double)run->comm->bytes_sent,
+	};
+}
+
+/* A device that runs behind the host has not finished a step when its calls return, so nothing is summed over steps: totals are read,
+ * and are exact wherever the host has waited, as it does for every row of metrics. */
+void run_clock(struct run *run)
+{
+	struct spent now = run_counters(run), *aside = &run->aside;
+
+	run->spent = (struct spent){ now.wall - aside->wall, now.data - aside->data, now.exposed - aside->exposed, now.comm - aside->comm,
+		                     now.bytes - aside->bytes };
+}
+
+/* Evaluation happens between steps and is not counted. */
+static void evaluate_aside(struct run *run)
+{
+	struct spent before = run_counters(run), after;
+
+	run_evaluate(run);
+	after = run_counters(run);
+	run->aside.wall += after.wall - before.wall;
+	run->aside.data += after.data - before.data;
+	run->aside.exposed += after.exposed - before.exposed;
+	run->aside.comm += after.comm - before.comm;
+	run->aside.bytes += after.bytes - before.bytes;
+}
+
+static void train_step(struct run *run, int64_t t)
+{
 	struct batch batch;
 
 	CHECK(loader_next(run->train, &batch));
@@ -38,11 +67,6 @@ static void train_step(struct run *run, int64_t t)
 	sync_begin(&run->sync, t);
 	net_pass(&run->net, 1.0f / (float)run->batch[run->world.rank]);
 	sync_step(&run->sync, t);
-
-	run->spent.data += loader_waited(run->train) - waited;
-	run->spent.exposed += stream->waited(run->compute) - exposed;
-	run->spent.comm += stream->busy(run->comm->stream) - busy;
-	run->spent.bytes += (double)run->comm->bytes_sent - bytes;
 	run_clock(run);
 }
 
@@ -61,7 +85,7 @@ int run_train(struct run *run)
 	run->metrics = metrics_open(run);
 	run->evaluated_at = -1;
 	loader_start(run->train, 0, 0);
-	run->train_started = clock_now();
+	run->aside = run_counters(run);
 	while (run->step < run->steps) {
 		bool evaluate;
 
@@ -71,7 +95,7 @@ int run_train(struct run *run)
 		if (evaluate) {
 			metrics_flush(run);
 			metrics_progress_end(run);
-			run_evaluate(run);
+			evaluate_aside(run);
 		}
 	}
 	metrics_close(run);

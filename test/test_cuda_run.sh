@@ -62,6 +62,9 @@ for sync in ssgd local cocod; do
 done
 grep -q 'share' "$dir/ssgd-none/rank-000.log" || train 2 shared --set device.precision=fp32 && grep -q 'transport  mpi.*share' "$dir/log"
 ok $? "it is said why messages go by MPI"
+train 2 delay --set sync.algorithm=local --set sync.period=2 --set comm.delay_ms=40 --set device.precision=fp32 &&
+	awk "BEGIN { exit !($(value delay comm_ms) >= 10 && $(value delay exposed_ms) >= 10) }"
+ok $? "what Local SGD waits for is accounted for"
 train 2 order --set sync.algorithm=ssgd --set device.graphs=false --set device.precision=fp32
 train 2 graph --set sync.algorithm=ssgd --set schedule.bucket_mb=0.1 --set device.precision=fp32 && train 2 order --set sync.algorithm=ssgd \
 	--set schedule.bucket_mb=0.1 --set device.graphs=false --set device.precision=fp32 && same graph order

@@ -16,14 +16,26 @@ static float data_normal(struct rng *r, int64_t i, int64_t n) { (void)i; (void)n
 static float data_zero(struct rng *r, int64_t i, int64_t n) { (void)r; (void)n; return i % 3 ? 0 : -0.0f; }
 static float data_equal(struct rng *r, int64_t i, int64_t n) { (void)r; (void)n; return i % 2 ? 0.5f : -0.5f; }
 static float data_ties(struct rng *r, int64_t i, int64_t n) { (void)i; (void)n; return (float)((int)rng_below(r, 7) - 3); }
-static float data_denormal(struct rng *r, int64_t i, int64_t n) { (void)i; (void)n; return (float)((int)rng_below(r, 2001) - 1000) * 1e-45f; }
-static float data_mostly_zero(struct rng *r, int64_t i, int64_t n) { (void)i; (void)n; return rng_below(r, 1000) ? 0 : (float)rng_normal(r); }
 static float data_rising(struct rng *r, int64_t i, int64_t n) { (void)r; return (float)i / (float)n; }
 static float data_falling(struct rng *r, int64_t i, int64_t n) { (void)r; return (float)(i - n) / (float)n; }
 static float data_uniform(struct rng *r, int64_t i, int64_t n) { (void)i; (void)n; return (float)rng_uniform(r); }
 static float data_layers(struct rng *r, int64_t i, int64_t n) { return (float)(rng_normal(r) * exp(20.0 * (double)(i * 7 / n) / 7)); }
 static float data_looked_at(struct rng *r, int64_t i, int64_t n) { (void)n; return (float)(rng_normal(r) * (looked_at[i] ? 1e3 : 1)); }
 static float data_overlooked(struct rng *r, int64_t i, int64_t n) { (void)n; return (float)(rng_normal(r) * (looked_at[i] ? 1e-3 : 1)); }
+
+static float data_denormal(struct rng *r, int64_t i, int64_t n)
+{
+	(void)i;
+	(void)n;
+	return (float)((int)rng_below(r, 2001) - 1000) * 1e-45f;
+}
+
+static float data_mostly_zero(struct rng *r, int64_t i, int64_t n)
+{
+	(void)i;
+	(void)n;
+	return rng_below(r, 1000) ? 0 : (float)rng_normal(r);
+}
 
 static float data_heavy(struct rng *r, int64_t i, int64_t n)
 {
@@ -175,7 +187,8 @@ static const char *run_trial(struct rig *r, struct trial *t)
 {
 	int64_t n = t->n, k = t->k;
 	struct array in = array_open(r, FLOATS, n, t->shift), residual = array_open(r, FLOATS, n, t->shift * 3 % 4);
-	struct block out = block_open(r, (size_t)k * sizeof(struct sparse), NULL), work = block_open(r, r->ops->sparse->work_size(n, k), NULL);
+	struct block out = block_open(r, (size_t)k * sizeof(struct sparse), NULL);
+	struct block work = block_open(r, r->ops->sparse->work_size(n, k), NULL);
 	struct sparse *want = calloc((size_t)k, sizeof(*want)), *got = (void *)out.host;
 	void *work_ref = malloc(ref.ops->sparse->work_size(n, k));
 	float *acc = malloc((size_t)n * sizeof(float));
@@ -247,7 +260,8 @@ static void test_again(struct rig *r)
 {
 	int64_t n = 270001, k = 2701;
 	struct array in = array_open(r, FLOATS, n, 0), residual = array_open(r, FLOATS, n, 0);
-	struct block out = block_open(r, (size_t)k * sizeof(struct sparse), NULL), work = block_open(r, r->ops->sparse->work_size(n, k), NULL);
+	struct block out = block_open(r, (size_t)k * sizeof(struct sparse), NULL);
+	struct block work = block_open(r, r->ops->sparse->work_size(n, k), NULL);
 	char *first = malloc(out.size);
 	float *left = malloc((size_t)n * sizeof(float));
 	int different = 0;

@@ -350,8 +350,8 @@ static void *upload(struct rig *r, const void *host, size_t size)
 static int64_t augment_differs(struct rig *r, const struct shape *d)
 {
 	const struct augment_desc desc = { d->n, d->h, d->w, d->c, d->pitch, d->pad };
-	struct dataset set = { .h = d->h, .w = d->w, .c = d->c, .mean = { 0.3f, 0.4f, 0.5f, 0.6f }, .std = { 0.2f, 0.25f, 0.3f, 0.1f },
-	                       .pad = d->pad, .flip = d->flip };
+	struct dataset set = { .h = d->h, .w = d->w, .c = d->c, .pad = d->pad, .flip = d->flip, .mean = { 0.3f, 0.4f, 0.5f, 0.6f },
+	                       .std = { 0.2f, 0.25f, 0.3f, 0.1f } };
 	size_t stored = (size_t)(STORED * d->h * d->w * d->c), table = (size_t)d->c * 256 * sizeof(float);
 	int64_t count = (int64_t)d->n * d->h * d->w * d->pitch, bad = 0;
 	struct image_draw *draw = calloc((size_t)d->n, sizeof(*draw));

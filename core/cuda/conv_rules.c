@@ -7,6 +7,7 @@
  * first proposal in bf16 has no tensor cores, and a workspace of 100 MB.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "../die.h"
 #include "conv_select.h"
@@ -25,6 +26,14 @@ bool conv_allowed(const struct engine *e, const struct conv_rules *rules)
 	       !notes(e, CUDNN_NUMERICAL_NOTE_WINOGRAD);
 }
 
+static bool is_among(const struct engine *engine, int count, const char *text)
+{
+	for (int i = 0; i < count; i++)
+		if (!strcmp(engine[i].text, text))
+			return true;
+	return false;
+}
+
 int conv_engines(struct conv_graph *graph, const struct conv_rules *rules, struct engine engine[ENGINES_MOST])
 {
 	struct engine *proposed = xcalloc(ENGINES_MOST, sizeof(*proposed));
@@ -37,7 +46,7 @@ int conv_engines(struct conv_graph *graph, const struct conv_rules *rules, struc
 
 			if (notes(e, CUDNN_NUMERICAL_NOTE_TENSOR_CORE) != tensor_core || !conv_allowed(e, rules))
 				continue;
-			if (e->compiled && compiled)
+			if ((e->compiled && compiled) || is_among(engine, count, e->text))
 				continue;
 			compiled |= e->compiled;
 			engine[count++] = *e;

@@ -7,7 +7,7 @@
 
 #include "conv_library.h"
 
-enum { ENGINES_MOST = 160 };    /* that the heuristics propose for one convolution; 83 were the most seen */
+enum { ENGINES_MOST = 256 };    /* that the heuristics propose for one convolution */
 
 struct conv_rules {
 	enum precision precision;       /* never AUTO */
@@ -16,8 +16,8 @@ struct conv_rules {
 
 /* May this engine be used? */
 bool conv_allowed(const struct engine *, const struct conv_rules *);
-/* Those that may, best first: with tensor cores first, then as the heuristics order them; of those that are compiled at run time
- * only the first. */
+/* Those that may, each once, best first: with tensor cores first, then as the heuristics order them; of those that are compiled at
+ * run time only the first. */
 int conv_engines(struct conv_graph *, const struct conv_rules *, struct engine engine[ENGINES_MOST]);
 
 struct conv_choice {

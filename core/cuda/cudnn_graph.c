@@ -124,22 +124,18 @@ static cudnnBackendDescriptor_t convolution(struct conv_graph *g, const struct c
 }
 
 /* The three kinds of operation differ in the names of their attributes. */
+#define ATTRIBUTE(kind, name) CUDNN_ATTR_OPERATION_CONVOLUTION_##kind##_##name
+#define OPERATION(type, kind, x, w, y) {                                                                                \
+	CUDNN_BACKEND_OPERATION_CONVOLUTION_##type##_DESCRIPTOR, ATTRIBUTE(kind, CONV_DESC), ATTRIBUTE(kind, x),        \
+	ATTRIBUTE(kind, w), ATTRIBUTE(kind, y), ATTRIBUTE(kind, ALPHA), ATTRIBUTE(kind, BETA) }
+
 static const struct {
 	cudnnBackendDescriptorType_t type;
 	cudnnBackendAttributeName_t convolution, x, w, y, alpha, beta;
 } operation[] = {
-	{ CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
-	  CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
-	  CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
-	  CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA },
-	{ CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
-	  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
-	  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
-	  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA },
-	{ CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
-	  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
-	  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
-	  CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA },
+	OPERATION(FORWARD, FORWARD, X, W, Y),
+	OPERATION(BACKWARD_DATA, BWD_DATA, DX, W, DY),
+	OPERATION(BACKWARD_FILTER, BWD_FILTER, X, DW, DY),
 };
 
 static cudnnBackendDescriptor_t conv_operation(struct conv_graph *g, const struct conv_problem *p, enum dtype w_type, bool w_between)
@@ -251,16 +247,6 @@ static void describe_knobs(cudnnBackendDescriptor_t config, struct engine *e)
 	destroy_all(&own);
 }
 
-/* Appends one that is not yet there. */
-static int append_engine(struct engine *engines, int count, const struct engine *e)
-{
-	for (int i = 0; i < count; i++)
-		if (!strcmp(engines[i].text, e->text))
-			return count;
-	engines[count] = *e;
-	return count + 1;
-}
-
 /* The proposals of one mode of the heuristics; a mode that does not know the operation has none. */
 static int heuristics(struct conv_graph *g, cudnnBackendHeurMode_t mode, struct engine *engines, int count, int most)
 {
@@ -279,12 +265,10 @@ static int heuristics(struct conv_graph *g, cudnnBackendHeurMode_t mode, struct 
 		engine = create(&own, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
 		GET(h, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, CONFIGS_MOST, &configs, config);
 		for (int64_t i = 0; i < configs && i < CONFIGS_MOST && count < most; i++) {
-			struct engine e = { .notes = 0 };
-
+			engines[count] = (struct engine){ .notes = 0 };
 			GET(config[i], CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &one, &engine);
-			describe_engine(engine, &e);
-			describe_knobs(config[i], &e);
-			count = append_engine(engines, count, &e);
+			describe_engine(engine, &engines[count]);
+			describe_knobs(config[i], &engines[count++]);
 		}
 		for (int i = 0; i < CONFIGS_MOST; i++)
 			cudnnBackendDestroyDescriptor(config[i]);

@@ -44,7 +44,7 @@ struct execution;                       /* a plan for it */
 
 struct conv_graph *conv_graph_open(const struct cudnn_target *, const struct conv_problem *);   /* NULL: not known to cuDNN */
 void conv_graph_close(struct conv_graph *);                                                     /* after its executions; NULL-safe */
-/* What cuDNN's heuristics propose, best first, each once. Returns how many, at most `most`. */
+/* What cuDNN's heuristics propose, best first; one may come twice. Returns how many, at most `most`. */
 int conv_graph_engines(struct conv_graph *, struct engine *, int most);
 
 /* NULL: refused, or the text is not an engine. `workspace`: bytes of device memory that execution_run() wants, 256-byte aligned. */

@@ -1,5 +1,5 @@
-// Images on their way into a network: a batch is cut out of the stored bytes, flipped and normalised in one pass, and the few channels
-// of a pixel are padded to what convolutions read well. Also the way between fp32 and activations.
+// Images on their way into a network: a batch is cut out of the stored bytes, flipped and normalised in one pass, and the few
+// channels of a pixel are padded to what convolutions read well. Also the way between fp32 and activations.
 #include "each.cuh"
 
 enum { THREADS = 256, PIXEL_BLOCKS = 32 };      // blocks: at most so many for each SM
@@ -57,7 +57,8 @@ struct float_channels {
 	__device__ float operator()(int k) const { return x[k]; }
 };
 
-template <class T> __global__ void __launch_bounds__(THREADS) pad_pixels(int64_t pixels, int c, int pitch, bool wide, const float *x, T *y)
+template <class T> __global__ void __launch_bounds__(THREADS)
+pad_pixels(int64_t pixels, int c, int pitch, bool wide, const float *x, T *y)
 {
 	int64_t stride = (int64_t)gridDim.x * THREADS;
 
@@ -130,7 +131,8 @@ struct no_channels {
 
 // A thread a pixel, `parts` blocks an image: the draw is the same for a whole block.
 template <class T> __global__ void __launch_bounds__(THREADS)
-augment(struct augment_desc d, unsigned parts, bool wide, const uint8_t *image, const float *table, const struct image_draw *draw, T *y)
+augment(struct augment_desc d, unsigned parts, bool wide, const uint8_t *image, const float *table, const struct image_draw *draw,
+        T *y)
 {
 	unsigned n = blockIdx.x / parts;
 	int64_t pixels = (int64_t)d.h * d.w, at = (int64_t)(blockIdx.x % parts) * THREADS + threadIdx.x;

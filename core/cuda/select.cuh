@@ -1,9 +1,9 @@
 // Exact selection of the k largest magnitudes, handed out in the order of their indices: what top-k and gTop-k's merge share.
 //
 // The cut is found as on the CPU (core/cpu/cpu_select.c): the 31 bits of the k-th largest magnitude come out from the top in three
-// rounds of 11, 11 and 9, each with a histogram of what agrees so far. It is sought in a list of candidates, or, if the list turns out
-// to be no good, in the vector itself; kernels see which from device memory, so the host need not. Of equal magnitudes the lowest
-// indices are taken, and neither the order in which candidates were listed nor the number of SMs has any influence.
+// rounds of 11, 11 and 9, each with a histogram of what agrees so far. It is sought in a list of candidates, or, if the list turns
+// out to be no good, in the vector itself; kernels see which from device memory, so the host need not. Of equal magnitudes the
+// lowest indices are taken, and neither the order in which candidates were listed nor the number of SMs has any influence.
 #ifndef COCOD_SELECT_CUH
 #define COCOD_SELECT_CUH
 

@@ -1,5 +1,5 @@
-// Sparse vectors: lists of k pairs, sorted by index. One thread an element everywhere; what walks through two lists together on a CPU
-// is a binary search here.
+// Sparse vectors: lists of k pairs, sorted by index. One thread an element everywhere; what walks through two lists together on a
+// CPU is a binary search here.
 #include "../die.h"
 #include "select.cuh"
 #include "topk.cuh"

@@ -4,9 +4,9 @@
 //   2. One pass forms acc = residual + in, and lists the candidates that reach it.
 //   3. The exact cut is sought among the candidates, of which there are hardly more than k (select.cuh).
 //
-// If luck or an odd distribution (all equal, everything large where nobody sampled) gives fewer than k candidates or more than there
-// is room for, the cut is sought in acc itself: five more passes, always right. Short vectors, which the caches hold, and large k
-// go that way from the start.
+// If luck or an odd distribution (all equal, everything large where nobody sampled) gives fewer than k candidates or more than
+// there is room for, the cut is sought in acc itself: five more passes, always right. Short vectors, which the caches hold, and
+// large k go that way from the start.
 #include "each.cuh"
 #include "select.cuh"
 #include "topk.cuh"

@@ -106,4 +106,5 @@ def main():
     print(f"images_per_s={batch / statistics.median(seconds):.2f} peak_memory_mb={memory:.0f} parameters={count} version={torch.__version__}")
 
 
-main()
+if __name__ == "__main__":
+    main()
