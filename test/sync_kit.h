@@ -8,122 +8,8 @@
 
 #include <string.h>
 
-#include "../comm/sync/sync.h"
-#include "../core/config.h"
-#include "../core/lr.h"
-#include "../core/optimizer_list.h"
-#include "oracle.h"
+#include "kit_config.h"
 #include "ranks.h"
-
-enum { KIT_TENSORS = 5, KIT_N = 400 };
-
-static struct tensor_info kit_tensor[KIT_TENSORS];
-static bool kit_real[KIT_N];
-
-static inline void kit_layout(void)
-{
-	static const int64_t length[KIT_TENSORS] = { 48, 7, 100, 150, 64 };
-	int64_t offset = 0;
-
-	for (int i = 0; i < KIT_TENSORS; i++) {
-		struct tensor_info *t = &kit_tensor[i];
-
-		*t = (struct tensor_info){ .kind = TENSOR_BIAS, .order = KIT_TENSORS - i, .dims = 1, .dim = { length[i] }, .offset = offset, .n = length[i] };
-		snprintf(t->name, sizeof(t->name), "layer%d.weight", KIT_TENSORS - i);
-		for (int64_t j = 0; j < length[i]; j++)
-			kit_real[offset + j] = true;
-		offset += (length[i] + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
-	}
-	CHECK(offset == KIT_N);
-}
-
-static inline struct range kit_range(int i)
-{
-	int64_t end = i + 1 < KIT_TENSORS ? kit_tensor[i + 1].offset : KIT_N;
-
-	return (struct range){ kit_tensor[i].offset, end - kit_tensor[i].offset, &kit_tensor[i], 1 };
-}
-
-/* ---- a config from the registered tables ---- */
-
-static inline const struct schema *kit_schema(void)
-{
-	static const struct option select[][2] = {
-		{ { "name", OPTION_STRING, "\"sgd\"", 0, 0, NULL, "" }, { 0 } },
-		{ { "algorithm", OPTION_STRING, "\"ssgd\"", 0, 0, NULL, "" }, { 0 } },
-		{ { "method", OPTION_STRING, "\"none\"", 0, 0, NULL, "" }, { 0 } },
-		{ { "fusion", OPTION_STRING, "\"none\"", 0, 0, NULL, "" }, { 0 } },
-	};
-	static struct schema rows[64];
-	int count = 0;
-
-	if (rows[0].group)
-		return rows;
-	rows[count++] = (struct schema){ "optimizer", NULL, NULL, select[0], "" };
-	for (int i = 0; optimizer_list[i]; i++)
-		rows[count++] = (struct schema){ "optimizer", "name", optimizer_list[i]->name, optimizer_list[i]->options, "" };
-	rows[count++] = (struct schema){ "sync", NULL, NULL, select[1], "" };
-	for (int i = 0; sync_list[i]; i++)
-		rows[count++] = (struct schema){ "sync", "algorithm", sync_list[i]->name, sync_list[i]->options, "" };
-	rows[count++] = (struct schema){ "compress", NULL, NULL, select[2], "" };
-	for (int i = 0; compress_list[i]; i++)
-		rows[count++] = (struct schema){ "compress", "method", compress_list[i]->name, compress_list[i]->options, "" };
-	rows[count++] = (struct schema){ "schedule", NULL, NULL, select[3], "" };
-	for (int i = 0; schedule_list[i]; i++)
-		rows[count++] = (struct schema){ "schedule", "fusion", schedule_list[i]->name, schedule_list[i]->options, "" };
-	CHECK(count < 64);
-	return rows;
-}
-
-static const char *const algorithm_name[] = { "ssgd", "local", "cocod" }, *const method_name[] = { "none", "topk", "gtopk" };
-
-static inline struct config *kit_config(const struct oracle_setup *p, const char *scope, const char *fusion)
-{
-	const char *sets[16];
-	struct config *config;
-	char list[100] = "";
-	int count = 0;
-
-	for (int i = 0; i < p->warmups; i++)
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%g", i ? ", " : "", p->warmup[i]);
-	sets[count++] = xasprintf("sync.algorithm=%s", algorithm_name[p->algorithm]);
-	sets[count++] = xasprintf("sync.period=%d", (int)p->period);
-	sets[count++] = xasprintf("compress.method=%s", method_name[p->method]);
-	sets[count++] = xasprintf("compress.density=%.17g", p->density);
-	sets[count++] = xasprintf("compress.warmup=[%s]", list);
-	sets[count++] = xasprintf("compress.scope=%s", scope);
-	sets[count++] = xasprintf("schedule.fusion=%s", fusion);
-	sets[count++] = xasprintf("schedule.bucket_mb=0.001");
-	sets[count++] = xasprintf("optimizer.name=%s", p->adamw ? "adamw" : "sgd");
-	sets[count++] = xasprintf("optimizer.momentum=%.17g", p->momentum);
-	sets[count++] = xasprintf("optimizer.nesterov=%s", p->nesterov ? "true" : "false");
-	sets[count++] = xasprintf("optimizer.weight_decay=%.17g", p->weight_decay);
-	config = config_load(kit_schema(), NULL, sets, count, NULL);
-	if (!config)
-		die(STATUS_CONFIG, "%s", errors_text());
-	for (int i = 0; i < count; i++)
-		free((char *)sets[i]);
-	return config;
-}
-
-/* The pieces in which the compressor chooses, from the documentation of the schedules: "none" a tensor each, "size" whole tensors
- * until 250 floats (0.001 MB) are full, "model" and compress.scope = "model" everything at once. */
-static inline void kit_ranges(struct oracle_setup *p, const char *scope, const char *fusion)
-{
-	bool whole = !strcmp(scope, "model") || !strcmp(fusion, "model");
-
-	p->ranges = 0;
-	for (int64_t i = 0, from = 0; i < KIT_TENSORS; i++) {
-		struct range r = kit_range((int)i);
-		int64_t end = r.offset + r.n;
-
-		if ((whole || (!strcmp(fusion, "size") && end - from < 250)) && i + 1 < KIT_TENSORS)
-			continue;
-		p->offset[p->ranges] = from;
-		p->length[p->ranges++] = end - from;
-		from = end;
-	}
-}
 
 /* ---- a device with its communicator: messages of the hook's go through pinned buffers, as those of a GPU do ---- */
 
@@ -163,37 +49,6 @@ static inline void kit_close(struct kit *k)
 
 /* ---- training ---- */
 
-struct trace {
-	int64_t steps;
-	float *x, *consensus;           /* steps × n: after each step; consensus only where asked for */
-	float *residual, *reference, *average, *sent;   /* of the end; zero if the algorithm has none */
-	double bytes, said;             /* sent by this rank in all; what sync->ops->bytes says of a step */
-	double *moved;                  /* n: sum over t of lr g of this worker, exactly the floats that were handed over */
-};
-
-static inline void trace_open(struct trace *t, int64_t steps)
-{
-	*t = (struct trace){ .steps = steps };
-	t->x = xcalloc((size_t)steps * KIT_N, sizeof(float));
-	t->consensus = xcalloc((size_t)steps * KIT_N, sizeof(float));
-	t->residual = xcalloc(KIT_N, sizeof(float));
-	t->reference = xcalloc(KIT_N, sizeof(float));
-	t->average = xcalloc(KIT_N, sizeof(float));
-	t->sent = xcalloc(KIT_N, sizeof(float));
-	t->moved = xcalloc(KIT_N, sizeof(double));
-}
-
-static inline void trace_close(struct trace *t)
-{
-	free(t->x);
-	free(t->consensus);
-	free(t->residual);
-	free(t->reference);
-	free(t->average);
-	free(t->sent);
-	free(t->moved);
-}
-
 struct reader {
 	struct state_visitor visitor;
 	struct kit *kit;
@@ -209,13 +64,10 @@ static inline void kit_read(struct kit *k, float *host, const float *from)
 static inline void read_vector(struct state_visitor *v, const char *name, struct device *dev, float *data, int64_t n)
 {
 	struct reader *r = (struct reader *)v;
-	struct trace *t = r->trace;
-	float *to = !strcmp(name, "residual") ? t->residual : !strcmp(name, "reference") ? t->reference :
-	            !strcmp(name, "average") ? t->average : !strcmp(name, "sent") ? t->sent : NULL;
 
-	CHECK(dev == r->kit->dev && n == KIT_N);
-	if (to)
-		kit_read(r->kit, to, data);
+	CHECK(dev == r->kit->dev);
+	if (n == KIT_N)
+		kit_read(r->kit, trace_keep(r->trace, name), data);
 }
 
 static inline void read_number(struct state_visitor *v, const char *name, int64_t *value) { (void)v, (void)name, (void)value; }
@@ -241,10 +93,8 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	double now[KIT_N];
 	int64_t looks = 0, before;
 
-	for (int64_t j = 0; j < KIT_N; j++) {
+	for (int64_t j = 0; j < KIT_N; j++)
 		host[j] = (float)problem_start(p, j);
-		now[j] = host[j];
-	}
 	mem->copy(k->compute, x, host, sizeof(host), COPY_TO_DEVICE);
 	optimizer_init(&optimizer, optimizer_find(p->adamw ? "adamw" : "sgd"), config);
 	optimizer_bind(&optimizer, k->dev, KIT_N);
@@ -258,6 +108,9 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 			sync_epoch(&sync, t / how->epoch_steps);
 		sync.lr = problem_lr(p, t);
 		sync_begin(&sync, t);
+		kit_read(k, host, x);
+		for (int64_t j = 0; j < KIT_N; j++)
+			now[j] = host[j];
 		for (int64_t j = 0; j < KIT_N; j++)
 			host[j] = NAN;
 		mem->copy(k->compute, g, host, sizeof(host), COPY_TO_DEVICE);
@@ -266,7 +119,7 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 
 			for (int64_t j = r.offset; j < r.offset + r.n; j++) {
 				host[j] = (float)problem_gradient(p, world.rank, t, j, now);
-				trace->moved[j] += problem_lr(p, t) * host[j];
+				trace->moved[j] += sync.lr * host[j];
 			}
 			mem->copy(k->compute, g + r.offset, host + r.offset, (size_t)r.n * sizeof(float), COPY_TO_DEVICE);
 			sync_grad_ready(&sync, &r);
@@ -276,8 +129,6 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 		sync_step(&sync, t);
 		kit_read(k, host, x);
 		memcpy(trace->x + t * KIT_N, host, sizeof(host));
-		for (int64_t j = 0; j < KIT_N; j++)
-			now[j] = host[j];
 		if (how->look && t % 3 == 1) {
 			sync.ops->consensus(&sync, out);
 			kit_read(k, trace->consensus + t * KIT_N, out);
@@ -320,7 +171,7 @@ __attribute__((unused)) static const struct { const char *name; double momentum,
 };
 __attribute__((unused)) static const int even[ORACLE_WORKERS] = { 4, 4, 4, 4, 4, 4, 4, 4 }, uneven[ORACLE_WORKERS] = { 3, 1, 4, 2, 5, 1, 2, 6 };
 
-static inline struct oracle_setup setup(enum oracle_algorithm algorithm, enum oracle_method method, double density, int period, int optimizer,
+static inline struct oracle_setup setup(const struct oracle_algorithm *algorithm, enum oracle_method method, double density, int period, int optimizer,
                                  const int *batch, const char *scope, const char *fusion)
 {
 	struct oracle_setup p = {
@@ -338,33 +189,6 @@ static inline struct oracle_setup setup(enum oracle_algorithm algorithm, enum or
 	return p;
 }
 
-/* Runs the oracle until a seed leaves no close choices; every rank does the same, so all take the same seed. x: own model after each
- * step; mean: the weighted average. Returns the number of averages. */
-static inline int64_t oracle_run(struct oracle_setup *p, const struct manner *how, double *x, double *mean)
-{
-	for (p->seed = 1; p->seed < 200; p->seed++) {
-		struct oracle o;
-		int64_t averages;
-		double gap;
-
-		oracle_open(&o, p);
-		for (int64_t t = 0; t < how->steps && o.gap >= GAP; t++) {
-			o.epoch = how->epoch_steps ? t / how->epoch_steps : 0;
-			oracle_step(&o);
-			for (int64_t j = 0; j < KIT_N; j++) {
-				x[t * KIT_N + j] = o.x[world.rank][j];
-				mean[t * KIT_N + j] = oracle_mean(&o, j);
-			}
-		}
-		averages = o.averages;
-		gap = o.gap;
-		oracle_close(&o);
-		if (gap >= GAP)
-			return averages;
-	}
-	die(STATUS_FAILURE, "no seed without a close choice");
-}
-
 /* Bytes that all ranks together send for one average of one range, from the formulas of the papers. */
 static inline double expected_bytes(const struct oracle_setup *p, int64_t n)
 {
@@ -378,6 +202,55 @@ static inline double expected_bytes(const struct oracle_setup *p, int64_t n)
 	for (; 2 * power <= P; power *= 2)
 		rounds++;
 	return power * rounds * 8 * k + (P - power) * (2 * 8 * k + k);
+}
+
+/* What the oracle leaves behind. */
+struct oracle_run {
+	double *x, *mean;               /* steps × n: own model after each step; the consensus */
+	bool *shared;                   /* steps after which all models are one */
+	double bytes, per_step;         /* that all ranks send: in all; in a step, on average over a long run */
+};
+
+static inline void oracle_run_free(struct oracle_run *run)
+{
+	free(run->x);
+	free(run->mean);
+	free(run->shared);
+}
+
+/* Runs the oracle until a seed leaves no close choices; every rank does the same, so all take the same seed. */
+static inline struct oracle_run oracle_run(struct oracle_setup *p, const struct manner *how)
+{
+	struct oracle_run run = {
+		xcalloc((size_t)how->steps * KIT_N, sizeof(double)), xcalloc((size_t)how->steps * KIT_N, sizeof(double)),
+		xcalloc((size_t)how->steps, sizeof(bool)), 0, 0,
+	};
+
+	for (p->seed = 1; p->seed < 200; p->seed++) {
+		struct oracle o;
+		double gap, unit = 0;
+
+		oracle_open(&o, p);
+		for (int64_t t = 0; t < how->steps && o.gap >= GAP; t++) {
+			o.epoch = how->epoch_steps ? t / how->epoch_steps : 0;
+			oracle_step(&o);
+			for (int64_t j = 0; j < KIT_N; j++) {
+				run.x[t * KIT_N + j] = o.x[world.rank][j];
+				run.mean[t * KIT_N + j] = oracle_consensus(&o, j);
+			}
+			run.shared[t] = o.shared;
+		}
+		for (int r = 0; r < p->ranges; r++)
+			unit += expected_bytes(p, p->length[r]);
+		run.bytes = p->algorithm->bytes ? p->algorithm->bytes(&o) : unit * (double)o.averages;
+		run.per_step = p->algorithm->bytes_per_step ? p->algorithm->bytes_per_step(p, unit) :
+		               p->algorithm->every_step ? unit : unit / (double)p->period;
+		gap = o.gap;
+		oracle_close(&o);
+		if (gap >= GAP)
+			return run;
+	}
+	die(STATUS_FAILURE, "no seed without a close choice");
 }
 
 #endif

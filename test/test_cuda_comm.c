@@ -258,23 +258,27 @@ static void test_training(const struct comm_ops *transport)
 	struct kit kit = kit_open_over(transport, dev, false, over);
 	static const double densities[] = { 1, 0.1, 0.1 };
 
-	for (int a = SSGD; a <= COCOD; a++)
-		for (int m = DENSE; m <= GTOPK; m++) {
+	for (int i = 0; oracle_list[i]; i++)
+		for (int m = DENSE; m <= (oracle_list[i]->dense_only ? DENSE : GTOPK); m++) {
 			struct manner how = { .steps = 8, .look = true, .batch = uneven };
-			struct oracle_setup p = setup((enum oracle_algorithm)a, (enum oracle_method)m, densities[m], 2, 1, uneven, "model", "size");
-			double *own = xcalloc(8 * KIT_N, sizeof(double)), *mean = xcalloc(8 * KIT_N, sizeof(double)), error = 0;
+			struct oracle_setup p = setup(oracle_list[i], (enum oracle_method)m, densities[m], 2, 1, uneven, "model", "size");
+			double error = 0;
+			struct oracle_run want;
 			struct trace trace;
+			struct rng rng;
 
-			trace_open(&trace, how.steps);
-			oracle_run(&p, &how, own, mean);
+			rng_init(&rng, 4, RNG_TEST, (uint64_t)i, (uint32_t)m);
+			if (oracle_list[i]->draw)
+				oracle_list[i]->draw(&p, &rng, how.steps);
+			trace_open(&trace, how.steps, KIT_N);
+			want = oracle_run(&p, &how);
 			kit_train(&kit, &p, "model", "size", &how, &trace);
-			for (int64_t i = 0; i < how.steps * KIT_N; i++)
-				error = worst(error, fabs(trace.x[i] - own[i]));
-			all_ok(error <= BOUND, "%s: %s with %s, unequal batches: at most %.1e from the oracle", over, algorithm_name[a], method_name[m],
-			       error);
+			for (int64_t j = 0; j < how.steps * KIT_N; j++)
+				error = worst(error, fabs(trace.x[j] - want.x[j]));
+			all_ok(error <= BOUND, "%s: %s with %s, unequal batches: at most %.1e from the oracle", over, oracle_list[i]->name,
+			       method_name[m], error);
 			trace_close(&trace);
-			free(own);
-			free(mean);
+			oracle_run_free(&want);
 		}
 	comm_close(kit.comm);
 	dev->ops->stream->close(kit.compute);

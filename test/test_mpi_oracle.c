@@ -1,5 +1,5 @@
 /*
- * Every algorithm with every compressor against the serial double-precision simulation of oracle.h: short trajectories, every small
+ * Every algorithm with every compressor against the serial double-precision simulation of oracle/: short trajectories, every small
  * period, both drivers, equal and unequal batches, ends on and off a period. With an argument only the groups whose name
  * contains it are run.
  */
@@ -16,71 +16,65 @@ struct tally {
 
 static const struct tally fresh = { 0, 0, 0, 0, -1, true, true, true, true };
 
-/* What has been applied plus what waits in residuals and on the wire is what all workers have put in:
- *   S-SGD: x - lr sum w_i e_i;  Local SGD: sum w_i (x_i + e_i);  CoCoD: sum w_i (x_i + average - sent_i + e_i)  =  x_0 - sum w_i lr g_i */
+/* What has been applied plus what waits in residuals and on the wire is what all workers have put in. */
 static double nothing_lost(const struct oracle_setup *p, const struct trace *t)
 {
 	double sum[KIT_N], error = 0;
-	const float *x = t->x + (t->steps - 1) * KIT_N;
 
-	for (int64_t j = 0; j < KIT_N; j++) {
-		double flight = p->algorithm == COCOD ? (double)t->average[j] - t->sent[j] : 0;
-
-		sum[j] = p->weight[R] * (x[j] + flight + t->moved[j] + (p->algorithm == SSGD ? -p->lr : 1) * t->residual[j]);
-	}
+	for (int64_t j = 0; j < KIT_N; j++)
+		sum[j] = p->weight[R] * p->algorithm->worth(p, t, j);
 	comm_host_reduce(verdicts, sum, KIT_N, REDUCE_SUM);
 	for (int64_t j = 0; j < KIT_N; j++)
 		error = worst(error, fabs(sum[j] - problem_start(p, j)));
 	return error;
 }
 
+static bool conserves(const struct oracle_setup *p, int64_t steps)
+{
+	if (p->momentum || p->weight_decay || p->adamw || !p->algorithm->worth)
+		return false;
+	return !p->algorithm->worth_holds || p->algorithm->worth_holds(p, steps);
+}
+
 static void compare(struct oracle_setup *p, const char *scope, const char *fusion, const struct manner *how, bool look_first, struct tally *tally)
 {
-	double *x = xcalloc((size_t)how->steps * KIT_N, sizeof(double)), *mean = xcalloc((size_t)how->steps * KIT_N, sizeof(double));
-	int64_t averages = oracle_run(p, how, x, mean);
+	struct oracle_run want = oracle_run(p, how);
+	size_t row = KIT_N * sizeof(float);
 	struct trace trace[2];
-	double bytes = 0;
 
 	/* One driver looks at consensus and state on the way, the other does not: neither may change a bit. */
 	for (int d = 0; d < 2; d++) {
 		struct manner mine = *how;
 
-		trace_open(&trace[d], how->steps);
+		trace_open(&trace[d], how->steps, KIT_N);
 		mine.look = look_first == (d == 0);
 		kit_train(&kits[d], p, scope, fusion, &mine, &trace[d]);
 		for (int64_t i = 0; i < how->steps * KIT_N; i++)
-			tally->error = worst(tally->error, fabs(trace[d].x[i] - x[i]));
+			tally->error = worst(tally->error, fabs(trace[d].x[i] - want.x[i]));
 		for (int64_t t = 1; mine.look && t < how->steps; t += 3) {
 			for (int64_t j = 0; j < KIT_N; j++)
-				tally->consensus_error = worst(tally->consensus_error, fabs(trace[d].consensus[t * KIT_N + j] - mean[t * KIT_N + j]));
-			tally->same_looks = same_everywhere(trace[d].consensus + t * KIT_N, KIT_N * sizeof(float)) && tally->same_looks;
+				tally->consensus_error = worst(tally->consensus_error, fabs(trace[d].consensus[t * KIT_N + j] - want.mean[t * KIT_N + j]));
+			tally->same_looks = same_everywhere(trace[d].consensus + t * KIT_N, row) && tally->same_looks;
 		}
-		if (!p->momentum && !p->weight_decay && !p->adamw && (p->algorithm != SSGD || p->lr_decay == 0))
+		if (conserves(p, how->steps))
 			tally->lost = worst(tally->lost, nothing_lost(p, &trace[d]));
 	}
-	tally->same_bits = tally->same_bits && !memcmp(trace[0].x, trace[1].x, (size_t)how->steps * KIT_N * sizeof(float)) &&
-	                   !memcmp(trace[0].residual, trace[1].residual, KIT_N * sizeof(float));
-	if (p->algorithm == SSGD) {
-		tally->same_ranks = same_everywhere(trace[0].x, (size_t)how->steps * KIT_N * sizeof(float)) && tally->same_ranks;
-	} else {
-		tally->same_ranks = same_everywhere(trace[0].reference, KIT_N * sizeof(float)) && tally->same_ranks;
-		for (int64_t t = p->period - 1; p->algorithm == LOCAL && t < how->steps; t += p->period)
-			tally->same_ranks = same_everywhere(trace[0].x + t * KIT_N, KIT_N * sizeof(float)) && tally->same_ranks;
-	}
-	for (int r = 0; r < p->ranges; r++)
-		bytes += expected_bytes(p, p->length[r]);
+	tally->same_bits = tally->same_bits && !memcmp(trace[0].x, trace[1].x, (size_t)how->steps * row) &&
+	                   !memcmp(trace_state(&trace[0], "residual"), trace_state(&trace[1], "residual"), row);
+	tally->same_ranks = same_everywhere(trace_state(&trace[0], "reference"), row) && tally->same_ranks;
+	for (int64_t t = 0; t < how->steps; t++)
+		if (want.shared[t])
+			tally->same_ranks = same_everywhere(trace[0].x + t * KIT_N, row) && tally->same_ranks;
 	if (!p->warmups) {
-		double sent = sum_everywhere(trace[look_first ? 1 : 0].bytes);
-		double said = trace[0].said * P * (double)(p->algorithm == SSGD ? 1 : p->period);
+		double sent = sum_everywhere(trace[look_first ? 1 : 0].bytes), said = trace[0].said * P;
 
-		tally->bytes = tally->bytes && sent == bytes * (double)averages && fabs(said - bytes) <= 1e-9 * bytes;
+		tally->bytes = tally->bytes && sent == want.bytes && fabs(said - want.per_step) <= 1e-9 * want.per_step;
 		tally->counted++;
 	}
 	tally->runs++;
 	for (int d = 0; d < 2; d++)
 		trace_close(&trace[d]);
-	free(x);
-	free(mean);
+	oracle_run_free(&want);
 }
 
 static void report(const char *what, struct tally *t)
@@ -98,22 +92,33 @@ static void report(const char *what, struct tally *t)
 		all_ok(t->lost <= BOUND, "%s: applied + residuals + in flight = gradients (%.1e)", what, t->lost);
 }
 
-/* All periods of one algorithm with one compressor and each optimizer; batches, bucket plan, end and who looks are drawn. */
-static void test_group(enum oracle_algorithm a, enum oracle_method m, double density, const char *scope)
+/* Learning rates that begin at 0, and end there with more than a period to go. */
+static void draw_rates(struct oracle_setup *p, int64_t steps, struct rng *rng)
+{
+	if (rng_below(rng, 3))
+		return;
+	p->rise = 2;
+	p->end = steps - p->period - 2;
+	if (p->end <= p->rise)
+		p->end = p->rise + 1;
+}
+
+/* All periods of one algorithm with one compressor and each optimizer; keys, batches, bucket plan, end and who looks are drawn. */
+static void test_group(const struct oracle_algorithm *a, enum oracle_method m, double density, const char *scope)
 {
 	static const char *const fusions[] = { "none", "size", "model" };
 	struct tally tally = fresh;
 	char name[100];
 	struct rng rng;
 
-	snprintf(name, sizeof(name), "%s × %s", algorithm_name[a], method_name[m]);
+	snprintf(name, sizeof(name), "%s × %s", a->name, method_name[m]);
 	if (m != DENSE)
 		snprintf(name + strlen(name), sizeof(name) - strlen(name), " %g of a %s", density, scope);
 	if (!wanted(name))
 		return;
-	rng_init(&rng, 1, RNG_TEST, (uint64_t)a, (uint32_t)m);
-	for (int period = 1; period <= (a == SSGD ? 1 : 5); period++) {
-		for (int i = 0; i < (a == SSGD ? 6 : 3); i++) {
+	rng_init(&rng, 1, RNG_TEST, hash_bytes(a->name, strlen(a->name)), (uint32_t)(10 * m) + (uint32_t)(10 * density));
+	for (int period = 1; period <= (a->every_step ? 1 : 5); period++) {
+		for (int i = 0; i < (a->every_step ? 6 : 3); i++) {
 			/* 13 steps end in the middle of each period but 1; other trajectories end exactly on a period. */
 			struct manner how = { .steps = rng_below(&rng, 2) ? 13 : 3 * period + (period < 3 ? 6 : 0) };
 			const char *fusion = fusions[rng_below(&rng, 3)];
@@ -121,11 +126,37 @@ static void test_group(enum oracle_algorithm a, enum oracle_method m, double den
 
 			how.batch = rng_below(&rng, 3) ? uneven : even;
 			p = setup(a, m, density, period, i % 3, how.batch, scope, fusion);
-			p.lr_decay = a == SSGD && i == 0 ? 0 : p.lr_decay;
+			p.lr_decay = a->worth_holds && i == 0 ? 0 : p.lr_decay;
+			if (a->draw)
+				a->draw(&p, &rng, how.steps);
+			if (i)
+				draw_rates(&p, how.steps, &rng);
 			compare(&p, scope, fusion, &how, rng_below(&rng, 2), &tally);
 		}
 	}
 	report(name, &tally);
+}
+
+/* Three algorithms stand for all: gradients, models, models in flight. */
+static const struct oracle_algorithm *const basic[] = { &oracle_ssgd, &oracle_local, &oracle_cocod };
+enum { BASIC = 3 };
+
+static void test_groups(void)
+{
+	static const double densities[] = { 0.05, 0.3, 1 };
+
+	for (int i = 0; oracle_list[i]; i++) {
+		const struct oracle_algorithm *a = oracle_list[i];
+
+		test_group(a, DENSE, 1, "model");
+		for (int m = TOPK; m <= GTOPK && !a->dense_only; m++)
+			for (int d = 0; d < (i < BASIC ? 3 : 2); d++) {
+				if (i < BASIC || d == 1)
+					test_group(a, (enum oracle_method)m, densities[d], "model");
+				if (i < BASIC || d == 0)
+					test_group(a, (enum oracle_method)m, densities[d], "bucket");
+			}
+	}
 }
 
 static void test_adamw(void)
@@ -134,12 +165,17 @@ static void test_adamw(void)
 
 	if (!wanted("adamw"))
 		return;
-	for (int a = SSGD; a <= COCOD; a++)
-		for (int m = DENSE; m <= GTOPK; m++) {
+	for (int i = 0; oracle_list[i]; i++)
+		for (int m = DENSE; m <= (oracle_list[i]->dense_only ? DENSE : GTOPK); m++) {
+			const struct oracle_algorithm *a = oracle_list[i];
 			struct manner how = { .steps = 11, .batch = uneven };
-			struct oracle_setup p = setup((enum oracle_algorithm)a, (enum oracle_method)m, 0.3, a == SSGD ? 1 : 3, 3, uneven, "model", "size");
+			struct oracle_setup p = setup(a, (enum oracle_method)m, 0.3, a->every_step ? 1 : 3, 3, uneven, "model", "size");
+			struct rng rng;
 
-			compare(&p, "model", "size", &how, a % 2, &tally);
+			rng_init(&rng, 2, RNG_TEST, hash_bytes(a->name, strlen(a->name)), (uint32_t)m);
+			if (a->draw)
+				a->draw(&p, &rng, how.steps);
+			compare(&p, "model", "size", &how, i % 2, &tally);
 		}
 	report("adamw under all algorithms and compressors", &tally);
 }
@@ -150,12 +186,12 @@ static void test_warmup(void)
 
 	if (!wanted("warm-up"))
 		return;
-	for (int a = SSGD; a <= COCOD; a++)
+	for (int a = 0; a < BASIC; a++)
 		for (int m = TOPK; m <= GTOPK; m++)
 			for (int bucket = 0; bucket < 2; bucket++) {
 				struct manner how = { .steps = 14, .epoch_steps = 4, .batch = even };
 				const char *scope = bucket ? "bucket" : "model";
-				struct oracle_setup p = setup((enum oracle_algorithm)a, (enum oracle_method)m, 0.03, a == SSGD ? 1 : 2, bucket, even, scope, "none");
+				struct oracle_setup p = setup(basic[a], (enum oracle_method)m, 0.03, a ? 2 : 1, bucket, even, scope, "none");
 
 				p.warmup[0] = 0.2;
 				p.warmup[1] = 0.5;
@@ -172,11 +208,16 @@ static void test_late(void)
 
 	if (!wanted("late"))
 		return;
-	for (int a = SSGD; a <= COCOD; a++)
-		for (int m = DENSE; m <= GTOPK; m++) {
+	for (int i = 0; oracle_list[i]; i++)
+		for (int m = DENSE; m <= (oracle_list[i]->dense_only ? DENSE : GTOPK); m++) {
+			const struct oracle_algorithm *a = oracle_list[i];
 			struct manner how = { .steps = 7, .batch = uneven, .delay = 1.5e-3 };
-			struct oracle_setup p = setup((enum oracle_algorithm)a, (enum oracle_method)m, 0.1, a == SSGD ? 1 : 2, m, uneven, "bucket", "none");
+			struct oracle_setup p = setup(a, (enum oracle_method)m, 0.1, a->every_step ? 1 : 2, m, uneven, "bucket", "none");
+			struct rng rng;
 
+			rng_init(&rng, 3, RNG_TEST, hash_bytes(a->name, strlen(a->name)), (uint32_t)m);
+			if (a->draw)
+				a->draw(&p, &rng, how.steps);
 			compare(&p, "bucket", "none", &how, m % 2, &tally);
 		}
 	report("averages that are late", &tally);
@@ -192,12 +233,11 @@ static void test_closed_form(void)
 	if (wanted("closed form")) {
 		for (int period = 1; period <= 5; period++) {
 			struct manner how = { .steps = STEPS, .batch = period % 2 ? uneven : even };
-			struct oracle_setup p = setup(COCOD, DENSE, 1, period, 0, how.batch, "model", "model");
-			double *own = xcalloc(STEPS * KIT_N, sizeof(double)), *mean = xcalloc(STEPS * KIT_N, sizeof(double));
+			struct oracle_setup p = setup(&oracle_cocod, DENSE, 1, period, 0, how.batch, "model", "model");
+			struct oracle_run run = oracle_run(&p, &how);
 			struct trace trace;
 
-			trace_open(&trace, STEPS);
-			oracle_run(&p, &how, own, mean);
+			trace_open(&trace, STEPS, KIT_N);
 			oracle_closed_form(&p, STEPS, x);
 			kit_train(&kits[period % 2], &p, "model", "model", &how, &trace);
 			for (int64_t t = 0; t < STEPS; t++)
@@ -205,11 +245,10 @@ static void test_closed_form(void)
 					double want = x[((t + 1) * P + R) * KIT_N + j];
 
 					error = worst(error, fabs(trace.x[t * KIT_N + j] - want));
-					self = worst(self, fabs(own[t * KIT_N + j] - want));
+					self = worst(self, fabs(run.x[t * KIT_N + j] - want));
 				}
 			trace_close(&trace);
-			free(own);
-			free(mean);
+			oracle_run_free(&run);
 		}
 		all_ok(error <= BOUND, "cocod: closed form of the paper (eq. 9), periods 1 to 5: at most %.1e away (bound %.0e)", error, BOUND);
 		all_ok(self <= 1e-12, "the two oracles of cocod agree: %.1e", self);
@@ -219,8 +258,6 @@ static void test_closed_form(void)
 
 int main(int argc, char **argv)
 {
-	static const double densities[] = { 0.05, 0.3, 1 };
-
 	if (argc > 1)
 		filter = argv[1];
 	ranks_open();
@@ -231,14 +268,7 @@ int main(int argc, char **argv)
 	kits[0] = kit_open(world.any_thread ? PROGRESS_THREAD : PROGRESS_HOOK);
 	kits[1] = kit_open(PROGRESS_HOOK);
 	test_closed_form();
-	for (int a = SSGD; a <= COCOD; a++) {
-		test_group((enum oracle_algorithm)a, DENSE, 1, "model");
-		for (int m = TOPK; m <= GTOPK; m++)
-			for (int d = 0; d < 3; d++) {
-				test_group((enum oracle_algorithm)a, (enum oracle_method)m, densities[d], "model");
-				test_group((enum oracle_algorithm)a, (enum oracle_method)m, densities[d], "bucket");
-			}
-	}
+	test_groups();
 	test_adamw();
 	test_warmup();
 	test_late();

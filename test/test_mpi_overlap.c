@@ -99,7 +99,7 @@ struct trainer {
 	int64_t t;
 };
 
-static void trainer_open(struct trainer *tr, enum oracle_algorithm algorithm, const char *fusion)
+static void trainer_open(struct trainer *tr, const struct oracle_algorithm *algorithm, const char *fusion)
 {
 	static const int batch[ORACLE_WORKERS] = { 1, 1, 1, 1, 1, 1, 1, 1 };
 	struct oracle_setup p = { .algorithm = algorithm, .period = PERIOD, .method = DENSE, .density = 1 };
@@ -181,8 +181,8 @@ static bool try_rounds(double seconds, double ratio, char *text, size_t size)
 	double delay = delay_for(ratio, calibrate(seconds, PERIOD * LAYERS));
 	struct trainer a, b;
 
-	trainer_open(&a, COCOD, "model");
-	trainer_open(&b, LOCAL, "model");
+	trainer_open(&a, &oracle_cocod, "model");
+	trainer_open(&b, &oracle_local, "model");
 	kit.comm->delay = delay;
 	for (int i = 0; i < ROUNDS; i++) {
 		/* Each CoCoD round is measured from launch to launch: what the other rounds have given time for free is collected by a
@@ -213,8 +213,8 @@ static bool try_buckets(double seconds, double ratio, char *text, size_t size)
 	double delay = delay_for(ratio, calibrate(seconds, LAYERS));
 	struct trainer a, b;
 
-	trainer_open(&a, SSGD, "size");         /* two buckets */
-	trainer_open(&b, SSGD, "model");        /* one, ready at the end */
+	trainer_open(&a, &oracle_ssgd, "size");         /* two buckets */
+	trainer_open(&b, &oracle_ssgd, "model");        /* one, ready at the end */
 	CHECK(a.sync.schedule.buckets == 2 && b.sync.schedule.buckets == 1);
 	kit.comm->delay = delay;
 	for (int i = 0; i < ROUNDS; i++) {

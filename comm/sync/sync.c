@@ -14,10 +14,34 @@ const struct sync_ops *sync_find(const char *name)
 	return NULL;
 }
 
+/* Is `kind` one of "a|b|c"? */
+static bool is_among(const char *kind, const char *list)
+{
+	size_t n = strlen(kind);
+
+	for (const char *at = list; (at = strstr(at, kind)); at += n)
+		if ((at == list || at[-1] == '|') && (at[n] == 0 || at[n] == '|'))
+			return true;
+	return false;
+}
+
+static int check_topology(const struct sync *s, const struct config *config)
+{
+	const char *kind = config_string(config, "topology.kind"), *needs = s->ops->topology ? s->ops->topology : "all-reduce";
+
+	if (is_among(kind, needs))
+		return 0;
+	error("sync.algorithm = \"%s\" (%s) does not work on topology.kind = \"%s\" (%s)", s->ops->name, config_origin(config, "sync.algorithm"),
+	      kind, config_origin(config, "topology.kind"));
+	return hint("it needs topology.kind = \"%s\"; --list shows what goes with what", needs);
+}
+
 int sync_init(struct sync *s, const struct config *config, const struct tensor_info *tensor, int tensors, int64_t n)
 {
 	*s = (struct sync){ .ops = sync_find(config_string(config, "sync.algorithm")), .n = n };
 	CHECK(s->ops);
+	if (check_topology(s, config))
+		return -1;
 	if (s->ops->state_size)
 		s->state = xcalloc(1, s->ops->state_size);
 	schedule_init(&s->schedule, config, tensor, tensors, n);
@@ -85,7 +109,11 @@ bool sync_grad_ready(struct sync *s, const struct range *range)
 
 void sync_step(struct sync *s, int64_t t) { s->ops->step(s, t); }
 
-void sync_epoch(struct sync *s, int64_t epoch) { compress_epoch(&s->compress, epoch); }
+void sync_epoch(struct sync *s, int64_t epoch)
+{
+	s->epoch = epoch;
+	compress_epoch(&s->compress, epoch);
+}
 
 void sync_state(struct sync *s, struct state_visitor *v)
 {

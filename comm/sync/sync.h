@@ -26,8 +26,15 @@ struct state_visitor {
 	void (*number)(struct state_visitor *, const char *name, int64_t *value);
 };
 
+/* A real number as state: the visitor gets its bits. */
+union state_real {
+	double value;
+	int64_t bits;
+};
+
 struct sync_ops {
 	const char *name, *paper;
+	const char *topology;                                           /* values of topology.kind it works on, "ps|all-reduce"; NULL: all-reduce */
 	const struct option *options;
 	size_t state_size;
 	int (*init)(struct sync *, const struct config *);              /* reads its keys; -1: error recorded. No device needed */
@@ -59,6 +66,7 @@ struct sync {
 	int64_t n;
 	double *weight;                 /* M_i / sum M of every rank; owned */
 	double lr;                      /* of the step under way; set by the trainer before begin() */
+	int64_t epoch;                  /* of the step under way; set by sync_epoch() */
 	void *state;
 };
 
@@ -76,7 +84,7 @@ void sync_begin(struct sync *, int64_t t);
 bool sync_param_needed(struct sync *, const struct range *);
 bool sync_grad_ready(struct sync *, const struct range *);
 void sync_step(struct sync *, int64_t t);
-void sync_epoch(struct sync *, int64_t epoch);                  /* a new epoch begins (density warm-up) */
+void sync_epoch(struct sync *, int64_t epoch);                  /* a new epoch begins: density warm-up, switches */
 void sync_state(struct sync *, struct state_visitor *);         /* the algorithm's, the compressor's, the optimizer's */
 
 /* ---- for the algorithms ---- */

@@ -3,11 +3,12 @@
 
 #include "sync.h"
 
-extern const struct sync_ops sync_ssgd, sync_local, sync_cocod;
+extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local;
 
 const struct sync_ops *const sync_list[] = {
 	&sync_ssgd,
 	&sync_local,
 	&sync_cocod,
+	&sync_post_local,
 	NULL,
 };

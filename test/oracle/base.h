@@ -1,19 +1,12 @@
 /*
- * The trajectory oracle: all workers one after the other, in double precision, written from the papers and not from the code.
- *
- *   S-SGD       x, v <- optimizer(x, v, average of g_i)                                                    every step
- *   Local SGD   x_i, v_i <- optimizer(x_i, v_i, g_i); every k steps: z <- z + average(x_i - z), x_i <- z
- *   CoCoD-SGD   Shen et al., IJCAI 2019: every k steps: A <- what was launched k steps ago (at first x_0);
- *               x_i <- A + (x_i - snapshot_i); snapshot_i <- x_i; launch the average of the snapshots
- *   average     dense: sum_i w_i in_i.  top-k: each worker's k largest of residual + input.  gTop-k (Shi et al., ICDCS 2019):
- *               lists merged by recursive doubling, k largest of the sum survive each merge; a pick that is lost in any merge on
- *               its way returns to the residual of whoever picked it. Ranks beyond a power of two fold in first.
+ * What the trajectory oracle is made of: the problem, choosing the k largest, the averages and the optimizers, for all workers one after
+ * the other and in double precision. One file beside this one for each algorithm, and a line in oracle.h.
  *
  * Choosing the k largest is discontinuous: the oracle keeps the narrowest gap between a value that was taken and one that was not,
  * and a test takes another seed if float rounding could have chosen otherwise.
  */
-#ifndef ORACLE_H
-#define ORACLE_H
+#ifndef ORACLE_BASE_H
+#define ORACLE_BASE_H
 
 #include <math.h>
 #include <stdbool.h>
@@ -21,17 +14,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ORACLE_WORKERS = 8, ORACLE_RANGES = 8 };
-enum oracle_algorithm { SSGD, LOCAL, COCOD };
+enum { ORACLE_WORKERS = 8, ORACLE_RANGES = 8, ORACLE_KEYS = 8, ORACLE_VECTORS = 128 };
 enum oracle_method { DENSE, TOPK, GTOPK };
+
+struct oracle_algorithm;
 
 struct oracle_setup {
 	int workers;
 	int64_t n;
 	const bool *real;               /* n: false where the arena is padding (no gradient) */
 	uint64_t seed;
-	enum oracle_algorithm algorithm;
+	const struct oracle_algorithm *algorithm;
 	int64_t period;
+	double key[ORACLE_KEYS];        /* the algorithm's own keys, by an enum of its file */
 	enum oracle_method method;
 	double density, warmup[4];      /* warmup[e]: density of epoch e */
 	int warmups;
@@ -39,18 +34,60 @@ struct oracle_setup {
 	int64_t offset[ORACLE_RANGES], length[ORACLE_RANGES];
 	double weight[ORACLE_WORKERS];
 	double lr, lr_decay;            /* lr of step t: lr (1 - lr_decay t) */
+	int64_t rise, end;              /* end > 0: instead it rises from 0 for `rise` steps and falls as a cosine, to 0 at `end` */
 	double momentum, weight_decay;
 	bool nesterov, adamw;
 };
 
 struct oracle {
 	const struct oracle_setup *set;
-	double *x[ORACLE_WORKERS], *m[ORACLE_WORKERS], *s[ORACLE_WORKERS], *g[ORACLE_WORKERS];
-	double *snapshot[ORACLE_WORKERS], *send[ORACLE_WORKERS], *residual[ORACLE_WORKERS];
-	double *z, *flight, *average;
-	int64_t t, epoch, averages;
+	double *x[ORACLE_WORKERS];      /* what the workers' arenas hold */
+	double *m[ORACLE_WORKERS], *s[ORACLE_WORKERS];          /* the optimizers' */
+	double *g[ORACLE_WORKERS];      /* gradients of this step */
+	double *send[ORACLE_WORKERS], *residual[ORACLE_WORKERS];
+	double *z, *average;            /* z: the model that all workers hold, at first x_0 */
+	void *own;                      /* what the algorithm needs beyond that */
+	double *vector[ORACLE_VECTORS]; /* all of oracle_vector() */
+	int vectors;
+	double lr;                      /* of this step */
+	bool shared;                    /* step() sets it: all workers hold one model now, to the bit */
+	int64_t t, epoch, averages;     /* averages: of whole arenas, so far */
 	double gap;                     /* the narrowest choice so far */
 };
+
+struct trace;
+struct rng;
+
+/* One algorithm, in a file of its own, written from its paper. */
+struct oracle_algorithm {
+	const char *name;               /* of sync.algorithm */
+	bool every_step;                /* it has no period */
+	bool dense_only;                /* it takes no compressor */
+	size_t own;                     /* bytes of oracle->own */
+	void (*draw)(struct oracle_setup *, struct rng *, int64_t steps);       /* (optional) the keys, at random */
+	int (*keys)(const struct oracle_setup *, const char **sets);    /* (optional) writes "sync.KEY=VALUE" (xasprintf), returns how many */
+	void (*open)(struct oracle *);  /* (optional) its vectors */
+	void (*begin)(struct oracle *); /* (optional) before the gradients: x[i] becomes what they are taken at */
+	void (*step)(struct oracle *);  /* g[i] are there: all that happens until the next begin() */
+	double (*consensus)(const struct oracle *, int64_t j);  /* (optional) default: sum_i w_i x_i */
+	/* Bytes that all ranks send in so many steps; (optional) default: o->averages times the bytes of one average. */
+	double (*bytes)(const struct oracle *);
+	/* Bytes that all ranks send in a step, on average, as the paper has it: unit is what one average of an arena takes. (optional)
+	 * default: unit, divided by the period unless every_step. */
+	double (*bytes_per_step)(const struct oracle_setup *, double unit);
+	/* What nothing may get lost of, at j, of this rank: sum_i w_i worth_i = x_0 for plain SGD, `moved` being sum_t lr g. (optional);
+	 * worth_holds(), if given, says for which settings. */
+	double (*worth)(const struct oracle_setup *, const struct trace *, int64_t j);
+	bool (*worth_holds)(const struct oracle_setup *, int64_t steps);
+};
+
+/* A vector of n zeros that lives as long as the oracle. */
+static inline double *oracle_vector(struct oracle *o)
+{
+	if (o->vectors == ORACLE_VECTORS)
+		abort();
+	return o->vector[o->vectors++] = calloc((size_t)o->set->n, sizeof(double));
+}
 
 /* ---- the problem: a gradient that differs by worker and step and is not linear in x ---- */
 
@@ -77,7 +114,14 @@ static inline double problem_gradient(const struct oracle_setup *p, int worker, 
 	return slope * (x[j] - centre) + 0.4 * sin(2 * x[(j * 7 + 3) % p->n] + push) + push;
 }
 
-static inline double problem_lr(const struct oracle_setup *p, int64_t t) { return p->lr * (1 - p->lr_decay * (double)t); }
+static inline double problem_lr(const struct oracle_setup *p, int64_t t)
+{
+	if (!p->end)
+		return p->lr * (1 - p->lr_decay * (double)t);
+	if (t < p->rise)
+		return p->lr * (double)t / (double)p->rise;
+	return t < p->end ? p->lr * 0.5 * (1 + cos(acos(-1) * (double)(t - p->rise) / (double)(p->end - p->rise))) : 0;
+}
 
 /* ---- choosing ---- */
 
@@ -239,7 +283,7 @@ static inline void oracle_average(struct oracle *o, double *const in[], double *
 static inline void oracle_optimize(struct oracle *o, int i, const double *gradient)
 {
 	const struct oracle_setup *p = o->set;
-	double lr = problem_lr(p, o->t), steps = (double)o->t + 1, *x = o->x[i], *m = o->m[i], *s = o->s[i];
+	double lr = o->lr, steps = (double)o->t + 1, *x = o->x[i], *m = o->m[i], *s = o->s[i];
 
 	for (int64_t j = 0; j < p->n; j++) {
 		double g = gradient[j];
@@ -258,119 +302,6 @@ static inline void oracle_optimize(struct oracle *o, int i, const double *gradie
 		}
 		x[j] -= lr * g;
 	}
-}
-
-/* ---- the algorithms ---- */
-
-static inline void oracle_step(struct oracle *o)
-{
-	const struct oracle_setup *p = o->set;
-	bool round = (o->t + 1) % p->period == 0;
-
-	for (int i = 0; i < p->workers; i++)
-		for (int64_t j = 0; j < p->n; j++)
-			o->g[i][j] = problem_gradient(p, i, o->t, j, o->x[i]);
-	if (p->algorithm == SSGD)
-		oracle_average(o, o->g, o->average);
-	for (int i = 0; i < p->workers; i++)
-		oracle_optimize(o, i, p->algorithm == SSGD ? o->average : o->g[i]);
-	o->t++;
-	if (p->algorithm == SSGD || !round)
-		return;
-	if (p->algorithm == COCOD) {
-		for (int64_t j = 0; j < p->n; j++)
-			o->z[j] += o->flight[j];
-		for (int i = 0; i < p->workers; i++)
-			for (int64_t j = 0; j < p->n; j++) {
-				o->x[i][j] = o->z[j] + (o->x[i][j] - o->snapshot[i][j]);
-				o->snapshot[i][j] = o->x[i][j];
-			}
-	}
-	for (int i = 0; i < p->workers; i++)
-		for (int64_t j = 0; j < p->n; j++)
-			o->send[i][j] = o->x[i][j] - o->z[j];
-	oracle_average(o, o->send, o->flight);
-	if (p->algorithm == LOCAL)
-		for (int64_t j = 0; j < p->n; j++) {
-			o->z[j] += o->flight[j];
-			for (int i = 0; i < p->workers; i++)
-				o->x[i][j] = o->z[j];
-		}
-}
-
-static inline double oracle_mean(const struct oracle *o, int64_t j)
-{
-	double mean = 0;
-
-	for (int i = 0; i < o->set->workers; i++)
-		mean += o->set->weight[i] * o->x[i][j];
-	return mean;
-}
-
-static inline void oracle_open(struct oracle *o, const struct oracle_setup *set)
-{
-	memset(o, 0, sizeof(*o));
-	o->set = set;
-	o->gap = INFINITY;
-	o->z = calloc((size_t)set->n, sizeof(double));
-	o->flight = calloc((size_t)set->n, sizeof(double));
-	o->average = calloc((size_t)set->n, sizeof(double));
-	for (int i = 0; i < set->workers; i++) {
-		double **vector[] = { &o->x[i], &o->m[i], &o->s[i], &o->g[i], &o->snapshot[i], &o->send[i], &o->residual[i] };
-
-		for (size_t v = 0; v < sizeof(vector) / sizeof(*vector); v++)
-			*vector[v] = calloc((size_t)set->n, sizeof(double));
-		for (int64_t j = 0; j < set->n; j++)
-			o->x[i][j] = o->snapshot[i][j] = o->z[j] = problem_start(set, j);
-	}
-}
-
-static inline void oracle_close(struct oracle *o)
-{
-	for (int i = 0; i < o->set->workers; i++) {
-		double *vector[] = { o->x[i], o->m[i], o->s[i], o->g[i], o->snapshot[i], o->send[i], o->residual[i] };
-
-		for (size_t v = 0; v < sizeof(vector) / sizeof(*vector); v++)
-			free(vector[v]);
-	}
-	free(o->z);
-	free(o->flight);
-	free(o->average);
-}
-
-/*
- * The second oracle of CoCoD-SGD: the closed form of the proof (supplement, eq. 9), plain SGD and dense averages only:
- *     x_t^i = xhat_{(floor(t/k)-1) k} - sum over tau from (floor(t/k)-1) k to t-1 of lr G_tau^i,   xhat_0 before the first
- * x: (steps + 1) × workers × n, filled in for t = 0 … steps.
- */
-static inline void oracle_closed_form(const struct oracle_setup *p, int64_t steps, double *x)
-{
-	int64_t n = p->n, row = p->workers * n;
-	double *moved = calloc((size_t)((steps + 1) * row), sizeof(double));      /* sum of lr G up to t */
-
-	for (int64_t j = 0; j < row; j++)
-		x[j] = problem_start(p, j % n);
-	for (int64_t t = 0; t < steps; t++) {
-		int64_t base = ((t + 1) / p->period - 1) * p->period;
-
-		if (base < 0)
-			base = 0;
-		for (int i = 0; i < p->workers; i++) {
-			const double *now = x + t * row + i * n;
-
-			for (int64_t j = 0; j < n; j++)
-				moved[(t + 1) * row + i * n + j] = moved[t * row + i * n + j] + problem_lr(p, t) * problem_gradient(p, i, t, j, now);
-		}
-		for (int i = 0; i < p->workers; i++)
-			for (int64_t j = 0; j < n; j++) {
-				double mean = 0;
-
-				for (int w = 0; w < p->workers; w++)
-					mean += p->weight[w] * x[base * row + w * n + j];
-				x[(t + 1) * row + i * n + j] = mean - (moved[(t + 1) * row + i * n + j] - moved[base * row + i * n + j]);
-			}
-	}
-	free(moved);
 }
 
 #endif

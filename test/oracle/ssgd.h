@@ -1,0 +1,36 @@
+/* S-SGD: x, v <- optimizer(x, v, average of g_i), every step. */
+#ifndef ORACLE_SSGD_H
+#define ORACLE_SSGD_H
+
+#include "trace.h"
+
+static inline void oracle_ssgd_step(struct oracle *o)
+{
+	oracle_average(o, o->g, o->average);
+	for (int i = 0; i < o->set->workers; i++)
+		oracle_optimize(o, i, o->average);
+	o->shared = true;
+}
+
+/* x - lr sum w_i e_i = x_0 - sum w_i lr g_i */
+static inline double oracle_ssgd_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+{
+	return trace_x(t, j) + t->moved[j] - p->lr * trace_state(t, "residual")[j];
+}
+
+/* A gradient that waits is applied with a later step's rate. */
+static inline bool oracle_ssgd_worth_holds(const struct oracle_setup *p, int64_t steps)
+{
+	(void)steps;
+	return !p->lr_decay && !p->end;
+}
+
+static const struct oracle_algorithm oracle_ssgd = {
+	.name = "ssgd",
+	.every_step = true,
+	.step = oracle_ssgd_step,
+	.worth = oracle_ssgd_worth,
+	.worth_holds = oracle_ssgd_worth_holds,
+};
+
+#endif
