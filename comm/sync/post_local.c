@@ -214,6 +214,7 @@ extern const struct sync_ops sync_post_local;
 const struct sync_ops sync_post_local = {
 	.name = "post-local",
 	.paper = "post-local SGD: Lin et al., ICLR 2020, arXiv 1808.07217",
+	.topology = "all-reduce|ps",
 	.options = post_local_options,
 	.state_size = sizeof(struct post_local),
 	.init = post_local_init,
