@@ -90,12 +90,15 @@ void comm_narrow(struct comm *comm, int ranks)
 }
 
 /* Ranks take turns, so that a fast one cannot keep the others waiting. Idle, we leave the core to those who compute. */
-int comm_wait_any(struct comm *comm, int first)
+int comm_wait_any(struct comm *comm, const bool *open, int first)
 {
 	for (int tries = 0;; tries++) {
-		for (int i = 0; i < comm->size; i++)
-			if (comm->ops->arrived(comm, (first + i) % comm->size))
-				return (first + i) % comm->size;
+		for (int i = 0; i < comm->size; i++) {
+			int from = (first + i) % comm->size;
+
+			if (open[from] && comm->ops->arrived(comm, from))
+				return from;
+		}
 		if (tries < 32)
 			sched_yield();
 		else

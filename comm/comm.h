@@ -126,8 +126,8 @@ void comm_delay(struct comm *);         /* queues a pause of comm->delay seconds
 void comm_exchange(struct comm *, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes);
 /* Makes sure that comm->work has so many bytes; called while opening, never in the step path. */
 void comm_reserve(struct comm *, size_t bytes);
-/* The host waits until a message from one of the ranks 0 … size-1 has arrived, and says from which; asks `first` first. */
-int comm_wait_any(struct comm *, int first);
+/* The host waits until a message from one of the ranks 0 … size-1 that are open[] has arrived, and says from which; asks `first` first. */
+int comm_wait_any(struct comm *, const bool *open, int first);
 
 /* ---- host memory, communicators of CPU devices; the host waits: start-up, evaluation, the end, never in the step path ---- */
 

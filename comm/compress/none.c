@@ -32,7 +32,7 @@ static void none_average(struct compress *c, const struct range *range, const fl
 static double none_bytes(const struct compress *c, int64_t n, int workers)
 {
 	if (c->comm && c->comm->servers)
-		return 4.0 * (double)n + ps_request_bytes(c->comm->servers);
+		return ps_bytes(n, c->comm->servers);
 	return 2.0 * (workers - 1) / workers * 4.0 * (double)n;
 }
 

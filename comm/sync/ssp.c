@@ -125,7 +125,7 @@ void ssp_state(struct sync *s, struct state_visitor *v)
 double ssp_bytes(const struct sync *s, int workers)
 {
 	(void)workers;
-	return 4.0 * (double)s->n + ps_request_bytes(s->comm->servers);
+	return ps_bytes(s->n, s->comm->servers);
 }
 
 double ssp_cost(const struct sync *s, const struct cost_model *m)

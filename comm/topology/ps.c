@@ -98,7 +98,17 @@ void ps_end(struct comm *comm)
 	comm->device->ops->stream->sync(comm->stream);
 }
 
-double ps_request_bytes(int servers) { return (double)servers * sizeof(struct ps_request); }
+double ps_bytes(int64_t n, int servers)
+{
+	int64_t from, to, bytes = 0;
+
+	for (int s = 0; s < servers; s++) {
+		ps_shard(n, servers, s, &from, &to);
+		if (from < to)
+			bytes += (int64_t)sizeof(struct ps_request) + (to - from) * (int64_t)sizeof(float);
+	}
+	return (double)bytes;
+}
 
 double ps_cost(const struct cost_model *m, double bytes_up, double bytes_down, int servers)
 {

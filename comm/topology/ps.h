@@ -46,7 +46,7 @@ void ps_push(struct comm *, float *update, int64_t n, const struct ps_step *);
 void ps_total(struct comm *, float *out, int64_t n);
 void ps_end(struct comm *);             /* this worker is done: ps_serve() returns when all have said so. The host waits */
 
-double ps_request_bytes(int servers);   /* that a worker sends beside its vector, in each of the operations above */
+double ps_bytes(int64_t n, int servers);        /* that a worker sends with a vector of n floats: itself and the requests in front */
 /* Seconds of one vector there and back: all workers share the servers' links, one direction after the other. */
 double ps_cost(const struct cost_model *, double bytes_up, double bytes_down, int servers);
 

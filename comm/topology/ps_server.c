@@ -39,6 +39,7 @@ struct server {
 	float *sum;             /* of all updates: the shard */
 	int64_t n;              /* its floats; 0: nobody has asked for it yet */
 	int in_round, added;    /* workers that have asked in the round under way; whose payload is in the sum */
+	bool *open;             /* workers that have not ended; what comes of the others is for the next ps_serve() */
 	int ended;
 	struct ps_record *record;
 	void (*log)(void *context, const char *line);
@@ -91,7 +92,7 @@ static void hold(struct server *v, int64_t n)
 static int take(struct server *v, int turn)
 {
 	struct comm *comm = v->comm;
-	int worker = comm_wait_any(comm, turn);
+	int worker = comm_wait_any(comm, v->open, turn);
 	struct client *c = &v->client[worker];
 
 	CHECK(!c->waits);
@@ -216,11 +217,14 @@ void ps_serve(struct comm *comm, struct ps_record *record, void (*log)(void *con
 	CHECK(ps_serves(comm));
 	ps_expect(comm);
 	v.client = xcalloc((size_t)comm->size, sizeof(*v.client));
+	v.open = xcalloc((size_t)comm->size, sizeof(*v.open));
+	for (int w = 0; w < comm->size; w++)
+		v.open[w] = true;
 	v.request = mem->alloc_host(comm->device, sizeof(*v.request));
 	for (int worker = -1; v.ended < comm->size;) {
 		worker = take(&v, (worker + 1) % comm->size);
 		if (v.client[worker].asks.kind == PS_END)
-			v.ended++;
+			v.open[worker] = false, v.ended++;
 		else if (v.client[worker].asks.kind == PS_PUSH)
 			push(&v, worker);
 		else
@@ -231,5 +235,6 @@ void ps_serve(struct comm *comm, struct ps_record *record, void (*log)(void *con
 		mem->free(comm->device, v.client[w].slot);
 	mem->free(comm->device, v.sum);
 	mem->free_host(comm->device, v.request);
+	free(v.open);
 	free(v.client);
 }
