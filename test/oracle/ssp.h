@@ -1,9 +1,9 @@
 /*
- * SSP and ASP, Ho et al., NeurIPS 2013; Dean et al., NeurIPS 2012. With S servers of one shard each, from the servers' logs of what came
- * in which order:
+ * SSP and ASP, Ho et al., NeurIPS 2013; Dean et al., NeurIPS 2012. With S servers of one shard each, from the servers' logs of what
+ * came in which order:
  *
  *     push i, c on server s     z_s = z_s + (w_i u_{i,c})_s          u_{i,c}: what worker i's optimizer adds to its model at clock c
- *     read i, c on server s     (x_{i,c})_s = (x_0)_s + z_s          allowed only if all workers have pushed up to clock c + r - 1 - bound
+ *     read i, c on server s     (x_{i,c})_s = (x_0)_s + z_s          only if all workers have pushed up to clock c + r - 1 - bound
  *
  * Between two reads, r clocks apart, x_{i,c+1} = x_{i,c} + w_i u_{i,c}. The log gives the order and nothing else: every u is computed
  * here. With bound 0 there is nothing to log: at each clock all push, in the order of the workers, then all read.
