@@ -217,17 +217,22 @@ static void test_over_servers(const struct oracle_algorithm *a, int period)
 		return;
 	served.keys = keys;
 	for (int i = 0; i < 3; i++) {
-		struct manner how = { .steps = 13, .batch = i ? uneven : even, .delay = R % 2 ? 1e-3 : 0 };
+		struct manner how = { .steps = 13, .batch = i ? uneven : even, .delay = R % 2 ? 1e-3 : 0 }, looks = how;
 		struct oracle_setup p = ps_setup(&served, period, i, how.batch, fusions[i], 0, 1);
 		struct oracle_run run = { 0 };
 		struct outcome *out[2];
 
 		if (R < W)
 			run = oracle_run(&p, &how);
+		looks.look = true;
 		for (int d = 0; d < 2; d++)
-			out[d] = run_ps(&kits[d], &p, fusions[i], &how);
-		for (int64_t j = 0; j < how.steps * KIT_N && R < W; j++)
+			out[d] = run_ps(&kits[d], &p, fusions[i], d ? &looks : &how);
+		for (int64_t j = 0; j < how.steps * KIT_N && R < W; j++) {
 			error = worst(error, fabs(out[0]->trace.x[j] - run.x[j]));
+			if (j / KIT_N % 3 == 1)
+				error = worst(error, fabs(out[1]->trace.consensus[j] - run.mean[j]));
+		}
+		same = same_on_workers(out[1]->trace.consensus, (size_t)(how.steps * KIT_N) * sizeof(float)) && same;
 		same = same && !memcmp(out[0]->trace.x, out[1]->trace.x, (size_t)(how.steps * KIT_N) * sizeof(float));
 		same = same_on_workers(trace_state(&out[0]->trace, "reference"), KIT_N * sizeof(float)) && same;
 		for (int64_t t = 0; t < how.steps; t++)
@@ -239,8 +244,8 @@ static void test_over_servers(const struct oracle_algorithm *a, int period)
 			oracle_run_free(&run);
 	}
 	error = most_everywhere(isnan(error) ? INFINITY : error);
-	all_ok(error <= BOUND, "S=%d, %s: at most %.1e from the oracle (bound %.0e)", S, a->name, error, BOUND);
-	all_ok(same, "S=%d, %s: the same bits with thread and hook, and where all workers share a model", S, a->name);
+	all_ok(error <= BOUND, "S=%d, %s: models and consensus at most %.1e from the oracle (bound %.0e)", S, a->name, error, BOUND);
+	all_ok(same, "S=%d, %s: the same bits with thread and hook, looked at or not, and where all workers share a model", S, a->name);
 }
 
 /* Requests of 40 bytes in front of each shard, vectors once up and once down to each worker. */

@@ -15,7 +15,7 @@
  * Memory: the shard, and one buffer of a shard's size for each worker, made when the first request asks for them.
  *
  * Limits: an update is received, added, and answers are sent, one after the other; a server uses one core and one direction of
- * its link.
+ * its link, and whoever is slow to take a long answer (the hook drives his messages) holds up the others.
  */
 #include <stdio.h>
 #include <stdlib.h>
