@@ -7,9 +7,7 @@
 
 void comm_expect_allreduce(struct comm *comm, int64_t n, enum dtype type)
 {
-	if (comm->servers)
-		ps_expect(comm);
-	else if (!comm->ops->allreduce)
+	if (!comm->servers && !comm->ops->allreduce)
 		comm_reserve(comm, ring_work(n, comm->size, type));
 }
 

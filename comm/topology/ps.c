@@ -1,16 +1,17 @@
 /*
  * The workers' side of parameter servers: requests as operations on the communication stream (ps.h).
  *
- *     all-reduce        request + shard 0 → server 0, request + shard 1 → server 1, …;   then shard 0 ← server 0, …
+ *     all-reduce        request + shard 0 → server 0, request + shard 1 → server 1, …;   then … shard 1 ← server 1, shard 0 ← server 0
  *     step              the same; without a read nothing comes back
  *
- *     worker 0   | push 0 | push 1 |        wait        | pull 0 | pull 1 |
- *     worker 1        | push 0 | push 1 |   wait                | pull 0 | pull 1 |
+ *     worker 0   | push 0 | push 1 |        wait        | pull 1 | pull 0 |
+ *     worker 1        | push 0 | push 1 |   wait                | pull 1 | pull 0 |
  *     server 0   | from 0 | from 1 | add | to 0 | to 1 |
  *
- * Deadlock: workers talk to the servers in one order, first all pushes, then all pulls; a server takes what has arrived, and
- * answers only those whose pushes it has. Whoever is being sent to is in its receive already, or still in a push that a server
- * will take.
+ * Deadlock: a server that answers stands still until the worker takes the answer. So answers are taken in the order opposite to
+ * that of the pushes. Then the last server always goes on: whoever it answers has pushed to all, and takes its answer first. And if all
+ * servers after s go on, so does s: between the push to it and its answer, a worker waits only for servers after s; and for pushes
+ * to them by others, who have pushed the same to s already, or s would not answer.
  *
  * Limits: a worker sends or receives, never both at once, and one server after the other; its link is used in one direction. The
  * servers' links are what all workers share: W workers take W/S times as long as one.
@@ -24,6 +25,7 @@ void ps_open(struct comm *comm, int servers)
 	CHECK(servers >= 1 && servers < comm->size && comm->ops->arrived);
 	comm->servers = servers;
 	comm_narrow(comm, comm->size - servers);
+	comm_reserve(comm, sizeof(struct ps_request));
 }
 
 void ps_shard(int64_t n, int servers, int server, int64_t *from, int64_t *to)
@@ -37,8 +39,6 @@ void ps_shard(int64_t n, int servers, int server, int64_t *from, int64_t *to)
 	if (*to > n)
 		*to = n;
 }
-
-void ps_expect(struct comm *comm) { comm_reserve(comm, sizeof(struct ps_request)); }
 
 /* The request lies in device memory, like all that is sent; the stream writes the next one when this one is gone. */
 static void ask(struct comm *comm, int server, const struct ps_request *r)
@@ -61,7 +61,7 @@ static void trade(struct comm *comm, struct ps_request r, const void *in, void *
 		if (in)
 			comm_exchange(comm, comm->size + s, (const char *)in + from * size, (to - from) * size, -1, NULL, 0);
 	}
-	for (int s = 0; s < comm->servers && out; s++) {
+	for (int s = comm->servers - 1; s >= 0 && out; s--) {
 		ps_shard(n, comm->servers, s, &from, &to);
 		if (from < to)
 			comm_exchange(comm, -1, NULL, 0, comm->size + s, (char *)out + from * size, (to - from) * size);

@@ -30,7 +30,6 @@ void ps_shard(int64_t n, int servers, int server, int64_t *from, int64_t *to);
 
 /* ---- workers ---- */
 
-void ps_expect(struct comm *);          /* while opening: memory for the requests */
 /* A round: the sum (maximum, …) of all workers' buffers, in place. */
 void ps_allreduce(struct comm *, void *buffer, int64_t n, enum dtype, enum reduce);
 

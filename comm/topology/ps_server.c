@@ -215,7 +215,6 @@ void ps_serve(struct comm *comm, struct ps_record *record, void (*log)(void *con
 	const struct mem_ops *mem = comm->device->ops->mem;
 
 	CHECK(ps_serves(comm));
-	ps_expect(comm);
 	v.client = xcalloc((size_t)comm->size, sizeof(*v.client));
 	v.open = xcalloc((size_t)comm->size, sizeof(*v.open));
 	for (int w = 0; w < comm->size; w++)
