@@ -161,7 +161,7 @@ static const double GAP = 5e-6;
 
 static inline bool wanted(const char *name) { return strstr(name, filter) != NULL; }
 
-static inline double worst(double a, double d) { return !(d <= a) ? d : a; }    /* NaN wins */
+static inline double worst(double a, double d) { return isnan(a) || isnan(d) ? NAN : d > a ? d : a; }   /* NaN wins, for ever */
 
 __attribute__((unused)) static const struct { const char *name; double momentum, weight_decay; bool nesterov, adamw; double lr; } optimizers[] = {
 	{ "plain", 0, 0, false, false, 0.06 },
