@@ -14,6 +14,7 @@
 #include "cocod.h"
 #include "local.h"
 #include "post_local.h"
+#include "slowmo.h"
 #include "ssgd.h"
 
 static const struct oracle_algorithm *const oracle_list[] = {
@@ -21,6 +22,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_local,
 	&oracle_cocod,
 	&oracle_post_local,
+	&oracle_slowmo,
 	NULL,
 };
 
