@@ -47,7 +47,7 @@ static struct oracle_setup with(const struct oracle_algorithm *a, enum oracle_me
 
 static void test_slowmo(void)
 {
-	if (!wanted("slowmo"))
+	if (!wanted("slowmo is local"))
 		return;
 	for (int m = DENSE; m <= GTOPK; m++)
 		for (int o = 0; o < 4; o++) {
@@ -65,6 +65,28 @@ static void test_slowmo(void)
 		}
 }
 
+/* ---- DiLoCo ---- */
+
+static void test_diloco(void)
+{
+	if (!wanted("diloco is local"))
+		return;
+	for (int m = DENSE; m <= GTOPK; m++)
+		for (int o = 0; o < 4; o++) {
+			struct oracle_setup local = with(&oracle_local, (enum oracle_method)m, 3, o), p = local;
+			double d;
+
+			p.algorithm = &oracle_diloco;
+			p.key[DILOCO_LR] = 1;
+			p.key[DILOCO_MOMENTUM] = 0;
+			d = apart(local, p);
+			all_ok(d == 0, "diloco with outer_lr 1, outer_momentum 0 ≡ local, %s, %s: %.1e", optimizers[o].name, method_name[m], d);
+			p.key[DILOCO_MOMENTUM] = 0.5;
+			d = apart(local, p);
+			all_ok(d > 100 * BOUND, "and with outer_momentum 0.5 it is not: %.1e", d);
+		}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -75,6 +97,7 @@ int main(int argc, char **argv)
 	kits[0] = kit_open(world.any_thread ? PROGRESS_THREAD : PROGRESS_HOOK);
 	kits[1] = kit_open(PROGRESS_HOOK);
 	test_slowmo();
+	test_diloco();
 	kit_close(&kits[0]);
 	kit_close(&kits[1]);
 	return ranks_close();

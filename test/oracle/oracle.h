@@ -12,6 +12,7 @@
 #define ORACLE_H
 
 #include "cocod.h"
+#include "diloco.h"
 #include "local.h"
 #include "post_local.h"
 #include "slowmo.h"
@@ -23,6 +24,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_cocod,
 	&oracle_post_local,
 	&oracle_slowmo,
+	&oracle_diloco,
 	NULL,
 };
 
