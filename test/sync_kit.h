@@ -240,9 +240,13 @@ static inline struct oracle_run oracle_run(struct oracle_setup *p, const struct 
 			}
 			run.shared[t] = o.shared;
 		}
-		for (int r = 0; r < p->ranges; r++)
+		run.bytes = 0;
+		for (int r = 0; r < p->ranges; r++) {
 			unit += expected_bytes(p, p->length[r]);
-		run.bytes = p->algorithm->bytes ? p->algorithm->bytes(&o) : unit * (double)o.averages;
+			run.bytes += expected_bytes(p, p->length[r]) * (double)o.range_averages[r];
+		}
+		if (p->algorithm->bytes)
+			run.bytes = p->algorithm->bytes(&o);
 		run.per_step = p->algorithm->bytes_per_step ? p->algorithm->bytes_per_step(p, unit) :
 		               p->algorithm->every_step ? unit : unit / (double)p->period;
 		gap = o.gap;
