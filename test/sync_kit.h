@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "../core/clock.h"
 #include "kit_config.h"
 #include "ranks.h"
 
@@ -126,8 +127,10 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 			if (k->dev->ops->stream->progress)
 				k->dev->ops->stream->progress(k->dev);
 		}
+		trace->took[t] = -clock_now();
 		sync_step(&sync, t);
 		kit_read(k, host, x);
+		trace->took[t] += clock_now();
 		memcpy(trace->x + t * KIT_N, host, sizeof(host));
 		if (how->look && t % 3 == 1) {
 			sync.ops->consensus(&sync, out);

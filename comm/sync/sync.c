@@ -47,8 +47,12 @@ int sync_init(struct sync *s, const struct config *config, const struct tensor_i
 	schedule_init(&s->schedule, config, tensor, tensors, n);
 	if (compress_init(&s->compress, config) || s->ops->init(s, config))
 		return -1;
-	if (!s->piece)
-		sync_cut(s, &s->schedule.whole, 1);
+	if (!s->part) {
+		struct range *whole = xcalloc(1, sizeof(*whole));
+
+		*whole = s->schedule.whole;
+		sync_cut(s, whole, 1);
+	}
 	return 0;
 }
 
@@ -65,10 +69,12 @@ static struct range tensors_between(const struct range *whole, int64_t from, int
 }
 
 /* A piece ends where a part ends, and where a bucket does if the compressor wants to see them one by one. */
-void sync_cut(struct sync *s, const struct range *part, int parts)
+void sync_cut(struct sync *s, struct range *part, int parts)
 {
 	const struct range *bucket = s->compress.per_bucket ? s->schedule.bucket : &s->schedule.whole;
 
+	s->part = part;
+	s->parts = parts;
 	s->piece = xcalloc((size_t)(parts + s->schedule.buckets), sizeof(*s->piece));
 	for (int64_t from = 0; from < s->n; from += s->piece[s->pieces++].n) {
 		int64_t part_end = part->offset + part->n, bucket_end = bucket->offset + bucket->n;
@@ -106,6 +112,7 @@ void sync_release(struct sync *s)
 		s->ops->release(s);
 	compress_release(&s->compress);
 	schedule_release(&s->schedule);
+	free(s->part);
 	free(s->piece);
 	free(s->weight);
 	free(s->state);
@@ -151,18 +158,22 @@ void sync_optimize(struct sync *s)
 	optimizer_step(s->optimizer, s->compute, 0, s->n, s->g, s->x);
 }
 
-void sync_average_part(struct sync *s, const struct range *part, const float *in, float *out, struct event *done)
+static void average_between(struct sync *s, int64_t from, int64_t to, const float *in, float *out, struct event *done)
 {
 	comm_fork(s->comm, s->compute);
 	for (int i = 0; i < s->pieces; i++)
-		if (s->piece[i].offset >= part->offset && s->piece[i].offset < part->offset + part->n)
+		if (s->piece[i].offset >= from && s->piece[i].offset < to)
 			compress_average(&s->compress, &s->piece[i], in, out);
 	comm_mark(s->comm, done);
 }
 
-void sync_average(struct sync *s, const float *in, float *out, struct event *done)
+void sync_average(struct sync *s, const float *in, float *out, struct event *done) { average_between(s, 0, s->n, in, out, done); }
+
+void sync_average_part(struct sync *s, int part, const float *in, float *out, struct event *done)
 {
-	sync_average_part(s, &s->schedule.whole, in, out, done);
+	const struct range *r = &s->part[part];
+
+	average_between(s, r->offset, r->offset + r->n, in, out, done);
 }
 
 double sync_average_bytes(const struct sync *s, int workers)

@@ -17,6 +17,7 @@
 #include "post_local.h"
 #include "slowmo.h"
 #include "ssgd.h"
+#include "streaming_diloco.h"
 
 static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_ssgd,
@@ -25,6 +26,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_post_local,
 	&oracle_slowmo,
 	&oracle_diloco,
+	&oracle_streaming,
 	NULL,
 };
 
