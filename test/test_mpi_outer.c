@@ -156,6 +156,40 @@ static void test_streaming_overlap(void)
 	test_overlap("streaming-diloco in 2 fragments", streaming(p, 2, 2, 0), 1, 3);
 }
 
+/* ---- eager and delayed DiLoCo ---- */
+
+/* A worker alone has nobody to wait for: eager, it does what DiLoCo does. (By other operations.) */
+static void test_eager(void)
+{
+	if (!wanted("eager-diloco is diloco"))
+		return;
+	for (int o = 0; o < 4; o++) {
+		struct oracle_setup diloco = with(&oracle_diloco, DENSE, 3, o), p;
+		double d;
+
+		diloco.key[DILOCO_LR] = 0.7;
+		diloco.key[DILOCO_MOMENTUM] = 0.8;
+		p = diloco;
+		p.algorithm = &oracle_eager;
+		d = apart(diloco, p);
+		all_ok(world.size == 1 ? d <= BOUND : d > 100 * BOUND, "eager-diloco %s diloco, %s: %.1e", world.size == 1 ? "of one worker ≡" : "is not",
+		       optimizers[o].name, d);
+		p.key[EAGER_NOT] = 1;
+		d = apart(diloco, p);
+		all_ok(d > 100 * BOUND, "and delayed it is not, %s: %.1e", optimizers[o].name, d);
+	}
+}
+
+static void test_eager_overlap(void)
+{
+	struct oracle_setup p = with(&oracle_eager, DENSE, 5, 1);
+
+	if (!wanted("eager-diloco overlaps"))
+		return;
+	p.key[DILOCO_LR] = 1;
+	test_overlap("eager-diloco", p, 4, 9);
+}
+
 /* sync_init() refuses, and says so with this word. */
 static void refused(struct oracle_setup p, const char *word)
 {
@@ -195,6 +229,8 @@ int main(int argc, char **argv)
 	test_diloco();
 	test_streaming();
 	test_streaming_overlap();
+	test_eager();
+	test_eager_overlap();
 	test_refused();
 	kit_close(&kits[0]);
 	kit_close(&kits[1]);

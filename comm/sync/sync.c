@@ -73,6 +73,7 @@ void sync_cut(struct sync *s, struct range *part, int parts)
 {
 	const struct range *bucket = s->compress.per_bucket ? s->schedule.bucket : &s->schedule.whole;
 
+	CHECK(part[0].offset == 0 && part[parts - 1].offset + part[parts - 1].n == s->n);
 	s->part = part;
 	s->parts = parts;
 	s->piece = xcalloc((size_t)(parts + s->schedule.buckets), sizeof(*s->piece));

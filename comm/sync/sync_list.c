@@ -3,7 +3,8 @@
 
 #include "sync.h"
 
-extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local, sync_slowmo, sync_diloco, sync_streaming_diloco;
+extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local, sync_slowmo, sync_diloco, sync_streaming_diloco,
+                             sync_eager_diloco;
 
 const struct sync_ops *const sync_list[] = {
 	&sync_ssgd,
@@ -13,5 +14,6 @@ const struct sync_ops *const sync_list[] = {
 	&sync_slowmo,
 	&sync_diloco,
 	&sync_streaming_diloco,
+	&sync_eager_diloco,
 	NULL,
 };

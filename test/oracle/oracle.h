@@ -13,6 +13,7 @@
 
 #include "cocod.h"
 #include "diloco.h"
+#include "eager_diloco.h"
 #include "local.h"
 #include "post_local.h"
 #include "slowmo.h"
@@ -27,6 +28,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_slowmo,
 	&oracle_diloco,
 	&oracle_streaming,
+	&oracle_eager,
 	NULL,
 };
 
