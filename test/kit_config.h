@@ -118,10 +118,12 @@ static inline void kit_ranges(struct oracle_setup *p, const char *scope, const c
 	bool whole = !strcmp(scope, "model") || !strcmp(fusion, "model");
 
 	p->ranges = 0;
+	p->tensors = KIT_TENSORS;
 	for (int64_t i = 0, from = 0; i < KIT_TENSORS; i++) {
 		struct range r = kit_range((int)i);
 		int64_t end = r.offset + r.n;
 
+		p->tensor_end[i] = end;
 		if ((whole || (!strcmp(fusion, "size") && end - from < 250)) && i + 1 < KIT_TENSORS)
 			continue;
 		p->offset[p->ranges] = from;

@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "../core/clock.h"
 #include "kit_config.h"
 #include "ranks.h"
 
@@ -126,8 +127,10 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 			if (k->dev->ops->stream->progress)
 				k->dev->ops->stream->progress(k->dev);
 		}
+		trace->took[t] = -clock_now();
 		sync_step(&sync, t);
 		kit_read(k, host, x);
+		trace->took[t] += clock_now();
 		memcpy(trace->x + t * KIT_N, host, sizeof(host));
 		if (how->look && t % 3 == 1) {
 			sync.ops->consensus(&sync, out);
@@ -240,9 +243,13 @@ static inline struct oracle_run oracle_run(struct oracle_setup *p, const struct 
 			}
 			run.shared[t] = o.shared;
 		}
-		for (int r = 0; r < p->ranges; r++)
+		run.bytes = 0;
+		for (int r = 0; r < p->ranges; r++) {
 			unit += expected_bytes(p, p->length[r]);
-		run.bytes = p->algorithm->bytes ? p->algorithm->bytes(&o) : unit * (double)o.averages;
+			run.bytes += expected_bytes(p, p->length[r]) * (double)o.range_averages[r];
+		}
+		if (p->algorithm->bytes)
+			run.bytes = p->algorithm->bytes(&o);
 		run.per_step = p->algorithm->bytes_per_step ? p->algorithm->bytes_per_step(p, unit) :
 		               p->algorithm->every_step ? unit : unit / (double)p->period;
 		gap = o.gap;

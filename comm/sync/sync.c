@@ -45,23 +45,51 @@ int sync_init(struct sync *s, const struct config *config, const struct tensor_i
 	if (s->ops->state_size)
 		s->state = xcalloc(1, s->ops->state_size);
 	schedule_init(&s->schedule, config, tensor, tensors, n);
-	if (compress_init(&s->compress, config))
+	if (compress_init(&s->compress, config) || s->ops->init(s, config))
 		return -1;
-	return s->ops->init(s, config);
+	if (!s->part) {
+		struct range *whole = xcalloc(1, sizeof(*whole));
+
+		*whole = s->schedule.whole;
+		sync_cut(s, whole, 1);
+	}
+	return 0;
 }
 
-/* The pieces in which the compressor sees the vector when nothing is gained by starting early. */
-static const struct range *average_ranges(const struct sync *s, int *count)
+static struct range tensors_between(const struct range *whole, int64_t from, int64_t to)
 {
-	*count = s->compress.per_bucket ? s->schedule.buckets : 1;
-	return s->compress.per_bucket ? s->schedule.bucket : &s->schedule.whole;
+	const struct tensor_info *first = whole->tensor, *end = whole->tensor + whole->tensors;
+	struct range r = { from, to - from, NULL, 0 };
+
+	while (first < end && first->offset < from)
+		first++;
+	for (r.tensor = first; first < end && first->offset < to; first++)
+		r.tensors++;
+	return r;
+}
+
+/* A piece ends where a part ends, and where a bucket does if the compressor wants to see them one by one. */
+void sync_cut(struct sync *s, struct range *part, int parts)
+{
+	const struct range *bucket = s->compress.per_bucket ? s->schedule.bucket : &s->schedule.whole;
+
+	CHECK(part[0].offset == 0 && part[parts - 1].offset + part[parts - 1].n == s->n);
+	s->part = part;
+	s->parts = parts;
+	s->piece = xcalloc((size_t)(parts + s->schedule.buckets), sizeof(*s->piece));
+	for (int64_t from = 0; from < s->n; from += s->piece[s->pieces++].n) {
+		int64_t part_end = part->offset + part->n, bucket_end = bucket->offset + bucket->n;
+		int64_t to = part_end < bucket_end ? part_end : bucket_end;
+
+		s->piece[s->pieces] = tensors_between(&s->schedule.whole, from, to);
+		part += part_end == to;
+		bucket += bucket_end == to;
+	}
 }
 
 void sync_bind(struct sync *s, struct comm *comm, struct stream *compute, struct optimizer *optimizer, float *x, float *g, const int *batch)
 {
-	const struct range *ranges;
 	double total = 0;
-	int count;
 
 	s->device = comm->device;
 	s->compute = compute;
@@ -75,8 +103,7 @@ void sync_bind(struct sync *s, struct comm *comm, struct stream *compute, struct
 	for (int r = 0; r < comm->size; r++)
 		s->weight[r] = batch[r] / total;
 	comm_expect_allreduce(comm, s->n, DTYPE_F32);   /* for sync_mean_model() */
-	ranges = average_ranges(s, &count);
-	compress_bind(&s->compress, comm, s->weight, ranges, count, s->n);
+	compress_bind(&s->compress, comm, s->weight, s->piece, s->pieces, s->n);
 	s->ops->bind(s);
 }
 
@@ -86,6 +113,8 @@ void sync_release(struct sync *s)
 		s->ops->release(s);
 	compress_release(&s->compress);
 	schedule_release(&s->schedule);
+	free(s->part);
+	free(s->piece);
 	free(s->weight);
 	free(s->state);
 	*s = (struct sync){ 0 };
@@ -130,27 +159,30 @@ void sync_optimize(struct sync *s)
 	optimizer_step(s->optimizer, s->compute, 0, s->n, s->g, s->x);
 }
 
-void sync_average(struct sync *s, const float *in, float *out, struct event *done)
+static void average_between(struct sync *s, int64_t from, int64_t to, const float *in, float *out, struct event *done)
 {
-	const struct range *ranges;
-	int count;
-
-	ranges = average_ranges(s, &count);
 	comm_fork(s->comm, s->compute);
-	for (int i = 0; i < count; i++)
-		compress_average(&s->compress, &ranges[i], in, out);
+	for (int i = 0; i < s->pieces; i++)
+		if (s->piece[i].offset >= from && s->piece[i].offset < to)
+			compress_average(&s->compress, &s->piece[i], in, out);
 	comm_mark(s->comm, done);
+}
+
+void sync_average(struct sync *s, const float *in, float *out, struct event *done) { average_between(s, 0, s->n, in, out, done); }
+
+void sync_average_part(struct sync *s, int part, const float *in, float *out, struct event *done)
+{
+	const struct range *r = &s->part[part];
+
+	average_between(s, r->offset, r->offset + r->n, in, out, done);
 }
 
 double sync_average_bytes(const struct sync *s, int workers)
 {
-	const struct range *ranges;
 	double bytes = 0;
-	int count;
 
-	ranges = average_ranges(s, &count);
-	for (int i = 0; i < count; i++)
-		bytes += s->compress.ops->bytes(&s->compress, ranges[i].n, workers);
+	for (int i = 0; i < s->pieces; i++)
+		bytes += s->compress.ops->bytes(&s->compress, s->piece[i].n, workers);
 	return bytes;
 }
 

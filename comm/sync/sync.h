@@ -56,6 +56,8 @@ struct sync {
 	const struct sync_ops *ops;
 	struct compress compress;
 	struct schedule schedule;
+	struct range *part, *piece;     /* the arena in parts (sync_cut), and in pieces as the compressor sees it; in order, owned */
+	int parts, pieces;
 
 	/* from sync_bind on */
 	struct device *device;
@@ -95,6 +97,10 @@ void sync_optimize(struct sync *);
  * records `done` behind it. */
 void sync_average(struct sync *, const float *in, float *out, struct event *done);
 double sync_average_bytes(const struct sync *, int workers);    /* of one such average, a rank */
+/* Called in init by an algorithm that exchanges the arena in parts: the compressor sees nothing across their bounds. The parts cover
+ * the arena, in order, each whole tensors; the array (xcalloc) is the sync's from then on. And the average of one of them. */
+void sync_cut(struct sync *, struct range *part, int parts);
+void sync_average_part(struct sync *, int part, const float *in, float *out, struct event *done);
 /* out = plain weighted average of x over the workers, uncompressed: what consensus() is for algorithms whose models differ. */
 void sync_mean_model(struct sync *, float *out);
 float *sync_vector(struct sync *);                              /* a zeroed arena of n on the device; freed with mem->free */

@@ -32,6 +32,8 @@ struct oracle_setup {
 	int warmups;
 	int ranges;                     /* the pieces that the compressor chooses in */
 	int64_t offset[ORACLE_RANGES], length[ORACLE_RANGES];
+	int tensors;                    /* of which the arena is made */
+	int64_t tensor_end[ORACLE_RANGES];      /* padding included */
 	double weight[ORACLE_WORKERS];
 	double lr, lr_decay;            /* lr of step t: lr (1 - lr_decay t) */
 	int64_t rise, end;              /* end > 0: instead it rises from 0 for `rise` steps and falls as a cosine, to 0 at `end` */
@@ -52,6 +54,7 @@ struct oracle {
 	double lr;                      /* of this step */
 	bool shared;                    /* step() sets it: all workers hold one model now, to the bit */
 	int64_t t, epoch, averages;     /* averages: of whole arenas, so far */
+	int64_t range_averages[ORACLE_RANGES];  /* and of each range */
 	double gap;                     /* the narrowest choice so far */
 };
 
@@ -70,7 +73,7 @@ struct oracle_algorithm {
 	void (*begin)(struct oracle *); /* (optional) before the gradients: x[i] becomes what they are taken at */
 	void (*step)(struct oracle *);  /* g[i] are there: all that happens until the next begin() */
 	double (*consensus)(const struct oracle *, int64_t j);  /* (optional) default: sum_i w_i x_i */
-	/* Bytes that all ranks send in so many steps; (optional) default: o->averages times the bytes of one average. */
+	/* Bytes that all ranks send in so many steps; (optional) default: those of all averages of all ranges. */
 	double (*bytes)(const struct oracle *);
 	/* Bytes that all ranks send in a step, on average, as the paper has it: unit is what one average of an arena takes. (optional)
 	 * default: unit, divided by the period unless every_step. */
@@ -243,39 +246,42 @@ static inline void average_gtopk(struct oracle *o, int64_t from, int64_t n, int6
 	}
 }
 
-static inline void oracle_average(struct oracle *o, double *const in[], double *out)
+/* Of range r alone. */
+static inline void oracle_average_range(struct oracle *o, int r, double *const in[], double *out)
 {
 	const struct oracle_setup *set = o->set;
+	int64_t from = set->offset[r], n = set->length[r], k = oracle_k(oracle_density(o), n);
 	double *value[ORACLE_WORKERS];
 	bool *picked[ORACLE_WORKERS];
 
-	o->averages++;
+	o->range_averages[r]++;
 	for (int i = 0; i < set->workers; i++) {
 		value[i] = calloc((size_t)set->n, sizeof(double));
 		picked[i] = calloc((size_t)set->n, sizeof(bool));
 	}
-	for (int r = 0; r < set->ranges; r++) {
-		int64_t from = set->offset[r], n = set->length[r], k = oracle_k(oracle_density(o), n);
-
-		if (set->method != DENSE)
-			pick(o, from, n, k, in, value, picked);
-		if (set->method == GTOPK) {
-			average_gtopk(o, from, n, k, value, picked, out);
-			continue;
-		}
-		for (int64_t j = from; j < from + n; j++) {
-			out[j] = 0;
-			for (int i = 0; i < set->workers; i++)
-				if (set->method == DENSE)
-					out[j] += set->weight[i] * in[i][j];
-				else if (picked[i][j])
-					out[j] += set->weight[i] * value[i][j];
-		}
+	if (set->method != DENSE)
+		pick(o, from, n, k, in, value, picked);
+	if (set->method == GTOPK)
+		average_gtopk(o, from, n, k, value, picked, out);
+	for (int64_t j = from; j < from + n && set->method != GTOPK; j++) {
+		out[j] = 0;
+		for (int i = 0; i < set->workers; i++)
+			if (set->method == DENSE)
+				out[j] += set->weight[i] * in[i][j];
+			else if (picked[i][j])
+				out[j] += set->weight[i] * value[i][j];
 	}
 	for (int i = 0; i < set->workers; i++) {
 		free(value[i]);
 		free(picked[i]);
 	}
+}
+
+static inline void oracle_average(struct oracle *o, double *const in[], double *out)
+{
+	o->averages++;
+	for (int r = 0; r < o->set->ranges; r++)
+		oracle_average_range(o, r, in, out);
 }
 
 /* ---- the optimizers, from PyTorch's documentation ---- */

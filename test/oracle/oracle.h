@@ -12,15 +12,23 @@
 #define ORACLE_H
 
 #include "cocod.h"
+#include "diloco.h"
+#include "eager_diloco.h"
 #include "local.h"
 #include "post_local.h"
+#include "slowmo.h"
 #include "ssgd.h"
+#include "streaming_diloco.h"
 
 static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_ssgd,
 	&oracle_local,
 	&oracle_cocod,
 	&oracle_post_local,
+	&oracle_slowmo,
+	&oracle_diloco,
+	&oracle_streaming,
+	&oracle_eager,
 	NULL,
 };
 
