@@ -13,6 +13,7 @@
 
 #include "cocod.h"
 #include "local.h"
+#include "overlap_local.h"
 #include "post_local.h"
 #include "ssgd.h"
 
@@ -21,6 +22,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_local,
 	&oracle_cocod,
 	&oracle_post_local,
+	&oracle_overlap_local,
 	NULL,
 };
 
