@@ -90,24 +90,26 @@ static void stays(struct oracle_setup p, double (*quantity)(const struct oracle_
 
 /* ---- nobody waits for what may come later ---- */
 
-static const struct { const struct oracle_algorithm *a; int steps; bool waits; } launches[] = {
-	{ &oracle_local, 2, true },
-	{ &oracle_overlap_local, 2, false },
+/* The first launch comes with step `steps`. */
+static const struct launch_case { const struct oracle_algorithm *a; int steps; double key[2]; bool waits; } launches[] = {
+	{ &oracle_local, 2, { 0 }, true },
+	{ &oracle_overlap_local, 2, { [OVERLAP_ALPHA] = 0.5 }, false },
+	{ &oracle_pipe, 1, { [PIPE_WIDTH] = 2 }, false },
 };
 
 /* How long the compute stream takes until it has passed the first launch of an exchange that takes `delay`. */
-static double time_to_launch(struct kit *k, const struct oracle_algorithm *a, int steps, double delay)
+static double time_to_launch(struct kit *k, const struct launch_case *c, double delay)
 {
 	const struct device_ops *dev = k->dev->ops;
-	struct oracle_setup p = case_of(a, DENSE, steps, 0);
+	struct oracle_setup p = case_of(c->a, DENSE, c->steps, 0);
 	float *x = dev->mem->alloc(k->dev, KIT_N * sizeof(float)), *g = dev->mem->alloc(k->dev, KIT_N * sizeof(float));
-	struct config *config = kit_config(&p, "model", "model");
 	struct optimizer optimizer;
+	struct config *config;
 	struct sync sync;
 	double start;
 
-	if (a->draw)
-		p.key[0] = 0.5;
+	memcpy(p.key, c->key, sizeof(c->key));
+	config = kit_config(&p, "model", "model");
 	optimizer_init(&optimizer, optimizer_find("sgd"), config);
 	optimizer_bind(&optimizer, k->dev, KIT_N);
 	CHECK(sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == 0);
@@ -116,7 +118,7 @@ static double time_to_launch(struct kit *k, const struct oracle_algorithm *a, in
 	comm_barrier(verdicts);
 	k->comm->delay = delay;
 	start = clock_now();
-	for (int64_t t = 0; t < steps; t++) {
+	for (int64_t t = 0; t < c->steps; t++) {
 		sync_begin(&sync, t);
 		for (int i = 0; i < KIT_TENSORS; i++) {
 			struct range r = kit_range(i);
@@ -147,7 +149,7 @@ static void test_overlap(void)
 
 			/* Whoever waits does so each time; a busy machine may be slow once. */
 			for (int tries = 0; tries < 3 && took >= delay / 2; tries++)
-				took = time_to_launch(&kits[d], launches[i].a, launches[i].steps, delay);
+				took = time_to_launch(&kits[d], &launches[i], delay);
 			all_ok(launches[i].waits ? took >= delay : took < delay / 2, "overlap, %s: %s %s for an exchange of %.0f ms: past it after %.0f ms",
 			       kits[d].driver, launches[i].a->name, launches[i].waits ? "waits" : "does not wait", delay * 1e3, took * 1e3);
 		}
@@ -223,6 +225,31 @@ static void test_overlap_still(void)
 	trace_close(&trace);
 }
 
+/* ---- Pipe-SGD ---- */
+
+static struct oracle_setup pipe_of(enum oracle_method m, int optimizer, int width, int warmup)
+{
+	struct oracle_setup p = case_of(&oracle_pipe, m, 1, optimizer);
+
+	p.key[PIPE_WIDTH] = width;
+	p.key[PIPE_WARMUP] = warmup;
+	return p;
+}
+
+static void test_pipe(void)
+{
+	for (int o = 0; o < 4; o++)
+		for (int m = DENSE; m <= GTOPK; m++) {
+			struct oracle_setup ssgd = case_of(&oracle_ssgd, (enum oracle_method)m, 1, o), one = pipe_of((enum oracle_method)m, o, 1, 0),
+			                    warm = pipe_of((enum oracle_method)m, o, 3, (int)usual.steps),
+			                    two = pipe_of((enum oracle_method)m, o, 2, 0);
+			double a = apart(&ssgd, &one), b = apart(&ssgd, &warm), c = apart(&ssgd, &two);
+
+			all_ok(a == 0 && b == 0, "pipe: K 1, or a warm-up that never ends, ≡ ssgd to the bit, %s, %s", optimizers[o].name, method_name[m]);
+			all_ok(c > 100 * BOUND, "pipe: K 2 is not ssgd (%.1e)", c);
+		}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -240,6 +267,8 @@ int main(int argc, char **argv)
 		test_overlap_quantity();
 		test_overlap_still();
 	}
+	if (wanted("pipe"))
+		test_pipe();
 	kit_close(&kits[0]);
 	kit_close(&kits[1]);
 	return ranks_close();

@@ -14,6 +14,7 @@
 #include "cocod.h"
 #include "local.h"
 #include "overlap_local.h"
+#include "pipe.h"
 #include "post_local.h"
 #include "ssgd.h"
 
@@ -23,6 +24,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_cocod,
 	&oracle_post_local,
 	&oracle_overlap_local,
+	&oracle_pipe,
 	NULL,
 };
 
