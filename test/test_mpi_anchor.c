@@ -95,6 +95,7 @@ static const struct launch_case { const struct oracle_algorithm *a; int steps; d
 	{ &oracle_local, 2, { 0 }, true },
 	{ &oracle_overlap_local, 2, { [OVERLAP_ALPHA] = 0.5 }, false },
 	{ &oracle_pipe, 1, { [PIPE_WIDTH] = 2 }, false },
+	{ &oracle_easgd, 2, { [EASGD_BETA] = 0.5 }, false },
 };
 
 /* How long the compute stream takes until it has passed the first launch of an exchange that takes `delay`. */
@@ -250,6 +251,48 @@ static void test_pipe(void)
 		}
 }
 
+/* ---- EASGD ---- */
+
+/* Both pull to what they knew before the exchange, by alpha; the centre goes to (1 - beta) z + beta x, the anchor to the average after
+ * the pull, alpha z + (1 - alpha) x. */
+static void test_easgd_overlap_local(void)
+{
+	double beta = P / (P + 1.0);
+
+	for (int o = 0; o < 3; o++)
+		for (int m = DENSE; m <= GTOPK; m++) {
+			struct oracle_setup a = case_of(&oracle_easgd, (enum oracle_method)m, 3, o);
+			struct oracle_setup b = overlap_of((enum oracle_method)m, 3, o, 1 / (P + 1.0), 0);
+			double d;
+
+			a.key[EASGD_BETA] = beta;
+			d = apart(&a, &b);
+			all_ok(d <= BOUND, "easgd with beta P/(P+1) ≡ overlap-local with alpha 1/(P+1), beta 0, %s, %s: %.1e", optimizers[o].name,
+			       method_name[m], d);
+		}
+}
+
+/* All workers count as much as the centre. */
+static double easgd_quantity(const struct oracle_setup *p, const struct trace *t, int64_t j)
+{
+	double waits = trace_state(t, "average")[j] + trace_state(t, "residual")[j];
+
+	return (P * trace_x(t, j) + trace_state(t, "reference")[j] + p->key[EASGD_BETA] * waits) / (P + 1);
+}
+
+static void test_easgd_quantity(void)
+{
+	for (int m = DENSE; m <= GTOPK; m++) {
+		struct oracle_setup p = case_of(&oracle_easgd, (enum oracle_method)m, 3, 0);
+		double drift, motion;
+
+		p.key[EASGD_BETA] = 0.9;
+		stays(p, easgd_quantity, &drift, &motion);
+		all_ok(drift <= 1e-6 && motion >= 1e-3, "easgd, %s: (P x + z) / (P + 1) stays (%.1e) where x moves (%.1e)", method_name[m], drift,
+		       motion);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -269,6 +312,10 @@ int main(int argc, char **argv)
 	}
 	if (wanted("pipe"))
 		test_pipe();
+	if (wanted("easgd")) {
+		test_easgd_overlap_local();
+		test_easgd_quantity();
+	}
 	kit_close(&kits[0]);
 	kit_close(&kits[1]);
 	return ranks_close();

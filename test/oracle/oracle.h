@@ -12,6 +12,7 @@
 #define ORACLE_H
 
 #include "cocod.h"
+#include "easgd.h"
 #include "local.h"
 #include "overlap_local.h"
 #include "pipe.h"
@@ -25,6 +26,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_post_local,
 	&oracle_overlap_local,
 	&oracle_pipe,
+	&oracle_easgd,
 	NULL,
 };
 
