@@ -96,6 +96,7 @@ static const struct launch_case { const struct oracle_algorithm *a; int steps; d
 	{ &oracle_overlap_local, 2, { [OVERLAP_ALPHA] = 0.5 }, false },
 	{ &oracle_pipe, 1, { [PIPE_WIDTH] = 2 }, false },
 	{ &oracle_easgd, 2, { [EASGD_BETA] = 0.5 }, false },
+	{ &oracle_losp, 2, { [LOSP_LAMBDA] = 0.5 }, false },
 };
 
 /* How long the compute stream takes until it has passed the first launch of an exchange that takes `delay`. */
@@ -293,6 +294,40 @@ static void test_easgd_quantity(void)
 	}
 }
 
+/* ---- LOSP ---- */
+
+static struct oracle_setup losp_of(enum oracle_method m, int period, int optimizer, double lambda)
+{
+	struct oracle_setup p = case_of(&oracle_losp, m, period, optimizer);
+
+	p.key[LOSP_LAMBDA] = lambda;
+	return p;
+}
+
+static void test_losp(void)
+{
+	for (int m = DENSE; m <= GTOPK; m++) {
+		enum oracle_method method = (enum oracle_method)m;
+
+		for (int o = 0; o < 4; o++) {
+			struct oracle_setup one = losp_of(method, 3, o, 1), half = losp_of(method, 3, o, 0.5), cocod = case_of(&oracle_cocod, method, 3, o);
+			double a = apart(&one, &cocod), b = apart(&half, &cocod);
+
+			all_ok(a <= BOUND, "losp with lambda 1 ≡ cocod, %s, %s: %.1e", optimizers[o].name, method_name[m], a);
+			all_ok(b > 100 * BOUND, "losp with lambda 1/2 is not cocod: %.1e", b);
+		}
+		/* One exchange carries movement, the other a gradient. */
+		if (m == DENSE) {
+			struct oracle_setup none = losp_of(method, 1, 0, 0), pipe = pipe_of(method, 0, 2, 0);
+			double d;
+
+			none.lr_decay = pipe.lr_decay = 0;
+			d = apart(&none, &pipe);
+			all_ok(d <= BOUND, "losp with lambda 0, period 1 ≡ pipe with K 2, plain SGD of a constant rate: %.1e", d);
+		}
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -316,6 +351,8 @@ int main(int argc, char **argv)
 		test_easgd_overlap_local();
 		test_easgd_quantity();
 	}
+	if (wanted("losp"))
+		test_losp();
 	kit_close(&kits[0]);
 	kit_close(&kits[1]);
 	return ranks_close();

@@ -14,6 +14,7 @@
 #include "cocod.h"
 #include "easgd.h"
 #include "local.h"
+#include "losp.h"
 #include "overlap_local.h"
 #include "pipe.h"
 #include "post_local.h"
@@ -27,6 +28,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_overlap_local,
 	&oracle_pipe,
 	&oracle_easgd,
+	&oracle_losp,
 	NULL,
 };
 
