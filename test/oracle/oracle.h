@@ -14,7 +14,11 @@
 #include "cocod.h"
 #include "diloco.h"
 #include "eager_diloco.h"
+#include "easgd.h"
 #include "local.h"
+#include "losp.h"
+#include "overlap_local.h"
+#include "pipe.h"
 #include "post_local.h"
 #include "slowmo.h"
 #include "ssgd.h"
@@ -29,6 +33,10 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_diloco,
 	&oracle_streaming,
 	&oracle_eager,
+	&oracle_overlap_local,
+	&oracle_pipe,
+	&oracle_easgd,
+	&oracle_losp,
 	NULL,
 };
 
