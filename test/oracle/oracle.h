@@ -15,12 +15,14 @@
 #include "local.h"
 #include "post_local.h"
 #include "ssgd.h"
+#include "vrl.h"
 
 static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_ssgd,
 	&oracle_local,
 	&oracle_cocod,
 	&oracle_post_local,
+	&oracle_vrl,
 	NULL,
 };
 

@@ -1,0 +1,162 @@
+/*
+ * What must hold, whatever the oracle says, for VRL-SGD: corrections that cancel each other, S-SGD where every step is averaged, SGD on
+ * one worker, no compressor. With an argument only the groups whose name contains it.
+ */
+#include "sync_kit.h"
+
+static struct kit kits[2];
+static int P, R;
+
+static double distance(const struct trace *a, const struct trace *b)
+{
+	double d = 0;
+
+	for (int64_t i = 0; i < a->steps * KIT_N; i++)
+		d = worst(d, fabs((double)a->x[i] - b->x[i]));
+	return d;
+}
+
+static void one_run(struct oracle_setup p, const struct manner *how, int d, struct trace *trace)
+{
+	p.seed = 42;
+	trace_open(trace, how->steps, KIT_N);
+	kit_train(&kits[d], &p, "model", "size", how, trace);
+}
+
+/* Of one setup to another: the farthest that two models ever are from each other. */
+static double between(struct oracle_setup a, struct oracle_setup b, const struct manner *how)
+{
+	struct trace one, other;
+	double d;
+
+	one_run(a, how, 0, &one);
+	one_run(b, how, 1, &other);
+	d = distance(&one, &other);
+	trace_close(&one);
+	trace_close(&other);
+	return d;
+}
+
+/* Says whether a run with these keys is refused, with this word in the reason. */
+static bool refused(const struct oracle_setup *p, const char *word)
+{
+	struct config *config = kit_config(p, "model", "size");
+	struct sync sync;
+	bool no = sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) != 0 && strstr(errors_text(), word);
+
+	sync_release(&sync);
+	config_free(config);
+	errors_clear();
+	return no;
+}
+
+/* SGD on one worker, by a loop that knows no workers at all; the oracle's problem and rates. */
+static double from_sgd(const struct oracle_setup *setup_, const struct trace *trace)
+{
+	struct oracle_setup p = *setup_;
+	double x[KIT_N], v[KIT_N] = { 0 }, g[KIT_N], error = 0;
+
+	p.seed = 42;
+	for (int64_t j = 0; j < KIT_N; j++)
+		x[j] = problem_start(&p, j);
+	for (int64_t t = 0; t < trace->steps; t++) {
+		for (int64_t j = 0; j < KIT_N; j++)
+			g[j] = problem_gradient(&p, 0, t, j, x) + p.weight_decay * x[j];
+		for (int64_t j = 0; j < KIT_N; j++) {
+			v[j] = p.momentum * v[j] + g[j];
+			x[j] -= problem_lr(&p, t) * (p.nesterov ? g[j] + p.momentum * v[j] : v[j]);
+			error = worst(error, fabs(trace->x[t * KIT_N + j] - x[j]));
+		}
+	}
+	return error;
+}
+
+/* ---- VRL-SGD ---- */
+
+static struct oracle_setup vrl(int period, int optimizer, bool warmup)
+{
+	struct oracle_setup p = setup(&oracle_vrl, DENSE, 1, period, optimizer, uneven, "model", "size");
+
+	p.key[VRL_WARMUP] = warmup;
+	p.key[VRL_MOMENTUM] = 1;
+	return p;
+}
+
+/* sum w_i Delta_i = 0 after every average, though the Delta_i themselves are anything but. */
+static void test_corrections(void)
+{
+	enum { PERIOD = 3 };
+	double sum = 0, size = 0;
+
+	if (!wanted("vrl corrections"))
+		return;
+	for (int round = 1; round <= 4; round++)
+		for (int warmup = 0; warmup < 2; warmup++) {
+			struct manner how = { .steps = warmup ? 1 + PERIOD * (round - 1) : PERIOD * round, .batch = uneven };
+			struct oracle_setup p = vrl(PERIOD, round % 3, warmup);
+			double all[KIT_N], most = 0;
+			struct trace trace;
+
+			one_run(p, &how, round % 2, &trace);
+			for (int64_t j = 0; j < KIT_N; j++) {
+				all[j] = p.weight[R] * trace_state(&trace, "correction")[j];
+				most = worst(most, fabs(trace_state(&trace, "correction")[j]));
+			}
+			comm_host_reduce(verdicts, all, KIT_N, REDUCE_SUM);
+			for (int64_t j = 0; j < KIT_N; j++)
+				sum = worst(sum, fabs(all[j]));
+			size = most_everywhere(most);
+			trace_close(&trace);
+		}
+	all_ok(sum <= 1e-6 && (P == 1 || size > 1e-2), "vrl corrections: their weighted sum is at most %.1e, one of them %.1e", sum, size);
+}
+
+static void test_vrl(void)
+{
+	struct manner how = { .steps = 13, .batch = uneven };
+
+	if (!wanted("vrl identities"))
+		return;
+	for (int o = 0; o < 3; o++) {
+		double d = between(vrl(1, o, false), setup(&oracle_ssgd, DENSE, 1, 1, o, uneven, "model", "size"), &how);
+
+		all_ok(d <= BOUND, "vrl with period 1 ≡ ssgd, %s: %.1e", optimizers[o].name, d);
+		d = between(vrl(4, o, true), vrl(4, o, false), &how);
+		all_ok(P == 1 ? d <= BOUND : d > 100 * BOUND, "vrl: a warm-up %s, %s: %.1e", P == 1 ? "changes nothing for one worker" : "is another trajectory",
+		       optimizers[o].name, d);
+		if (P == 1) {
+			struct oracle_setup p = vrl(4, o, false);
+			struct trace trace;
+
+			one_run(p, &how, o % 2, &trace);
+			d = from_sgd(&p, &trace);
+			all_ok(d <= BOUND, "one worker: vrl ≡ SGD, %s: %.1e", optimizers[o].name, d);
+			trace_close(&trace);
+		}
+	}
+	for (int m = TOPK; m <= GTOPK; m++) {
+		struct oracle_setup p = vrl(4, 0, false);
+
+		p.method = (enum oracle_method)m;
+		p.density = 0.1;
+		all_ok(refused(&p, "works with no compressor"), "vrl refuses %s", method_name[m]);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		filter = argv[1];
+	ranks_open();
+	P = world.size;
+	R = world.rank;
+	CHECK(P <= ORACLE_WORKERS);
+	kit_layout();
+	kits[0] = kit_open(world.any_thread ? PROGRESS_THREAD : PROGRESS_HOOK);
+	kits[1] = kit_open(PROGRESS_HOOK);
+	test_corrections();
+	test_vrl();
+	kit_close(&kits[0]);
+	kit_close(&kits[1]);
+	return ranks_close();
+}
