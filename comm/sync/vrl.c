@@ -21,8 +21,8 @@
  * where the plain algorithm drifts for k steps with Delta_i = 0. The periods that follow are counted from step 1. A schedule that begins
  * with rate 0 leaves nothing to learn from that step.
  *
- * Momentum: the optimizer's state vectors are averaged with the models (the authors' code does it for momentum), which with k = 1 makes
- * it S-SGD for every linear optimizer; average_momentum = false keeps them local, at the volume of Local SGD.
+ * Momentum: the optimizer's state vectors are averaged with the models (the authors' code does it for momentum), so that a worker's own
+ * direction does not outlive a period; average_momentum = false keeps them local, at the volume of Local SGD.
  *
  * No compressor: with error feedback, what is not sent now comes later, while Delta_i takes it for a bias now: xhat - x_i is then minus
  * the worker's own movement, the next period cancels all of it, and only one period of every 1/density would move the model. Taking
