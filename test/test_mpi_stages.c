@@ -1,6 +1,7 @@
 /*
- * What must hold, whatever the oracle says, for VRL-SGD: corrections that cancel each other, S-SGD where every step is averaged, SGD on
- * one worker, no compressor. With an argument only the groups whose name contains it.
+ * What must hold, whatever the oracle says. VRL-SGD: corrections that cancel each other, S-SGD where every step is averaged, SGD on
+ * one worker, no compressor. STL-SGD: Local SGD as long as a stage does not end, and on. With an argument only the groups whose name
+ * contains it.
  */
 #include "sync_kit.h"
 
@@ -143,6 +144,56 @@ static void test_vrl(void)
 	}
 }
 
+/* ---- STL-SGD ---- */
+
+static struct oracle_setup stl(int64_t steps, int period, int optimizer, enum oracle_method m)
+{
+	struct oracle_setup p = setup(&oracle_stl, m, 0.1, period, optimizer, uneven, "model", "size");
+
+	p.key[STL_STEPS] = (double)steps;
+	p.key[STL_IID] = p.key[STL_LR] = 1;
+	return p;
+}
+
+static void test_stl(void)
+{
+	struct manner how = { .steps = 14, .batch = uneven };
+
+	if (!wanted("stl identities"))
+		return;
+	for (int m = DENSE; m <= GTOPK; m++) {
+		struct oracle_setup local = setup(&oracle_local, (enum oracle_method)m, 0.1, 3, m, uneven, "model", "size");
+		double d = between(stl(1000000000, 3, m, (enum oracle_method)m), local, &how);
+
+		all_ok(d == 0, "stl in one endless stage ≡ local, %s × %s", optimizers[m].name, method_name[m]);
+		d = between(stl(6, 3, m, (enum oracle_method)m), local, &how);
+		all_ok(d > 100 * BOUND, "stl: and not any more in a second stage, %s × %s: %.1e", optimizers[m].name, method_name[m], d);
+	}
+}
+
+/* Stages of 1, 2, 4, 8 steps with periods that grow by sqrt(2) from 1, 1, 1, 2, 2: averages after 1, 2, 3, 5, 7, 9, … steps. */
+static void test_stl_periods(void)
+{
+	static const int64_t averaged[] = { 1, 2, 3, 5, 7, 9, 11, 13, 15 };
+	struct manner how = { .steps = 14, .batch = uneven };
+	struct oracle_setup p = stl(1, 1, 0, DENSE);
+	struct trace trace;
+	bool good = true;
+
+	if (!wanted("stl periods"))
+		return;
+	p.key[STL_IID] = 0;
+	one_run(p, &how, 0, &trace);
+	for (int64_t t = 0, i = 0; t < how.steps; t++) {
+		bool shared = same_everywhere(trace.x + t * KIT_N, KIT_N * sizeof(float)), due = averaged[i] == t + 1;
+
+		good = good && (P == 1 || shared == due);
+		i += due;
+	}
+	all_ok(good, "stl periods: growing by sqrt(2) from 1 they are 1, 1, 2, 2");
+	trace_close(&trace);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -156,6 +207,8 @@ int main(int argc, char **argv)
 	kits[1] = kit_open(PROGRESS_HOOK);
 	test_corrections();
 	test_vrl();
+	test_stl();
+	test_stl_periods();
 	kit_close(&kits[0]);
 	kit_close(&kits[1]);
 	return ranks_close();

@@ -15,6 +15,7 @@
 #include "local.h"
 #include "post_local.h"
 #include "ssgd.h"
+#include "stl.h"
 #include "vrl.h"
 
 static const struct oracle_algorithm *const oracle_list[] = {
@@ -23,6 +24,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_cocod,
 	&oracle_post_local,
 	&oracle_vrl,
+	&oracle_stl,
 	NULL,
 };
 
