@@ -1,8 +1,9 @@
 /*
  * What must hold, whatever the oracle says. VRL-SGD: corrections that cancel each other, S-SGD where every step is averaged, SGD on
- * one worker, no compressor. STL-SGD: Local SGD as long as a stage does not end, and on. With an argument only the groups whose name
- * contains it.
+ * one worker, no compressor. STL-SGD: Local SGD as long as a stage does not end, and on. adaptive: the period is what the exchange takes
+ * in steps, the log gives the same run again. With an argument only the groups whose name contains it.
  */
+#include "../core/clock.h"
 #include "sync_kit.h"
 
 static struct kit kits[2];
@@ -194,6 +195,140 @@ static void test_stl_periods(void)
 	trace_close(&trace);
 }
 
+/* ---- adaptive ---- */
+
+enum { DECISIONS = 64, LEAST = 2 };
+
+struct decisions {
+	int64_t value[DECISIONS];
+	int count;
+};
+
+static void remember(void *context, int64_t t, const char *what, int64_t value, const char *why)
+{
+	struct decisions *d = context;
+
+	(void)t, (void)why;
+	CHECK(d->count < DECISIONS && !strcmp(what, "period"));
+	d->value[d->count++] = value;
+}
+
+/* Computes for so long by the clock, in pieces, between which the hook may run. */
+static void compute(struct kit *k, double seconds)
+{
+	double until = clock_now() + seconds;
+
+	while (clock_now() < until) {
+		double piece = clock_now() + 0.3e-3;
+
+		while (clock_now() < piece)
+			;
+		k->dev->ops->stream->progress(k->dev);
+	}
+}
+
+/* Steps of `step` seconds each, exchanges that take `delay`; look: somebody asks for the consensus every 4 steps. */
+struct pace {
+	int steps;
+	double step, delay;
+	int most;
+	bool look;
+};
+
+/* replay: NULL, or the periods. Returns the model. */
+static void measured_run(struct kit *k, struct pace pace, const char *replay, struct decisions *log, float *model)
+{
+	char least[40], longest[40], list[400];
+	const char *sets[] = { "sync.algorithm=adaptive", "optimizer.name=sgd", least, longest, "sync.every=2", list };
+	const struct mem_ops *mem = k->dev->ops->mem;
+	struct oracle_setup p = setup(&oracle_adaptive, DENSE, 1, 1, 1, even, "model", "size");
+	float *x = mem->alloc(k->dev, KIT_N * sizeof(float)), *g = mem->alloc(k->dev, KIT_N * sizeof(float)),
+	      *out = mem->alloc(k->dev, KIT_N * sizeof(float)), host[KIT_N];
+	struct optimizer optimizer;
+	struct config *config;
+	struct sync sync;
+
+	snprintf(least, sizeof(least), "sync.period_min=%d", LEAST);
+	snprintf(longest, sizeof(longest), "sync.period_max=%d", pace.most);
+	snprintf(list, sizeof(list), "sync.periods=[%s]", replay ? replay : "");
+	config = config_load(kit_schema(), NULL, sets, (int)(sizeof(sets) / sizeof(*sets)), NULL);
+	CHECK(config);
+	p.seed = 42;
+	for (int64_t j = 0; j < KIT_N; j++)
+		host[j] = (float)problem_start(&p, j);
+	mem->copy(k->compute, x, host, sizeof(host), COPY_TO_DEVICE);
+	optimizer_init(&optimizer, optimizer_find("sgd"), config);
+	optimizer_bind(&optimizer, k->dev, KIT_N);
+	CHECK(sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == 0);
+	sync.log = remember;
+	sync.log_context = log;
+	sync_bind(&sync, k->comm, k->compute, &optimizer, x, g, even);
+	k->comm->delay = pace.delay;
+	comm_barrier(verdicts);
+	for (int64_t t = 0; t < pace.steps; t++) {
+		sync.lr = 0.03;
+		sync_begin(&sync, t);
+		compute(k, pace.step);
+		kit_read(k, host, x);
+		for (int64_t j = 0; j < KIT_N; j++)
+			host[j] = (float)(host[j] - noise(1, (uint64_t)t, (uint64_t)R, (uint64_t)j));
+		mem->copy(k->compute, g, host, sizeof(host), COPY_TO_DEVICE);
+		sync_step(&sync, t);
+		if (pace.look && t % 4 == 3)
+			sync.ops->consensus(&sync, out);
+	}
+	kit_read(k, model, x);
+	k->dev->ops->stream->sync(k->comm->stream);
+	k->comm->delay = 0;
+	sync_release(&sync);
+	optimizer_release(&optimizer);
+	config_free(config);
+	mem->free(k->dev, x);
+	mem->free(k->dev, g);
+	mem->free(k->dev, out);
+}
+
+/* A busy machine may spoil a try, so there are three. */
+static void claim_period(struct kit *k, const char *what, struct pace pace, int low, int high)
+{
+	struct decisions log;
+	float model[KIT_N];
+	bool good = false;
+
+	for (int tries = 0; tries < 3 && !good; tries++) {
+		log = (struct decisions){ 0 };
+		measured_run(k, pace, NULL, &log, model);
+		good = log.count > 3 && log.value[0] == LEAST && log.value[log.count - 1] >= low && log.value[log.count - 1] <= high;
+		good = sum_everywhere(!good) == 0;
+	}
+	all_ok(good, "adaptive, %s: %s: period %lld, from %d to %d", k->driver, what, (long long)log.value[log.count - 1], low, high);
+	all_ok(same_everywhere(&log, sizeof(log)), "adaptive, %s: all ranks have decided the same", k->driver);
+}
+
+static void test_adaptive(struct kit *k)
+{
+	char list[400] = "";
+	struct decisions first = { 0 }, again = { 0 };
+	float model[2][KIT_N];
+
+	if (!wanted("adaptive"))
+		return;
+	if (!k->dev->ops->stream->progress || P > 2) {
+		all_skip("adaptive", "is measured on a CPU with one or two ranks");
+		return;
+	}
+	claim_period(k, "an exchange of 10 steps", (struct pace){ 90, 4e-3, 40e-3, 64, false }, 8, 14);
+	claim_period(k, "of 10 steps, but 6 at most", (struct pace){ 90, 4e-3, 40e-3, 6, false }, 6, 6);
+	claim_period(k, "of next to nothing", (struct pace){ 90, 4e-3, 0, 64, false }, LEAST, LEAST);
+	claim_period(k, "of 10 steps, with evaluations that disturb", (struct pace){ 40, 4e-3, 40e-3, 64, true }, LEAST, LEAST);
+	measured_run(k, (struct pace){ 50, 1e-3, 6e-3, 64, false }, NULL, &first, model[0]);
+	for (int i = 0; i < first.count; i++)
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%lld", i ? ", " : "", (long long)first.value[i]);
+	measured_run(k, (struct pace){ 50, 0, 0, 64, false }, list, &again, model[1]);
+	all_ok(!memcmp(model[0], model[1], sizeof(model[0])) && !memcmp(&first, &again, sizeof(first)),
+	       "adaptive, %s: its log [%s] replayed: the same bits, the same log", k->driver, list);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -209,6 +344,8 @@ int main(int argc, char **argv)
 	test_vrl();
 	test_stl();
 	test_stl_periods();
+	for (int i = 0; i < 2; i++)
+		test_adaptive(&kits[i]);
 	kit_close(&kits[0]);
 	kit_close(&kits[1]);
 	return ranks_close();

@@ -11,6 +11,7 @@
 #ifndef ORACLE_H
 #define ORACLE_H
 
+#include "adaptive.h"
 #include "cocod.h"
 #include "local.h"
 #include "post_local.h"
@@ -25,6 +26,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_post_local,
 	&oracle_vrl,
 	&oracle_stl,
+	&oracle_adaptive,
 	NULL,
 };
 
