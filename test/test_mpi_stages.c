@@ -1,7 +1,8 @@
 /*
  * What must hold, whatever the oracle says. VRL-SGD: corrections that cancel each other, S-SGD where every step is averaged, SGD on
  * one worker, no compressor. STL-SGD: Local SGD as long as a stage does not end, and on. adaptive: the period is what the exchange takes
- * in steps, the log gives the same run again. With an argument only the groups whose name contains it.
+ * in steps, the log gives the same run again. ACCO: its formulas on one worker, S-SGD on pairs of steps where the model does not matter.
+ * With an argument only the groups whose name contains it.
  */
 #include <time.h>
 
@@ -349,6 +350,116 @@ static void test_adaptive(struct kit *k)
 	       "adaptive, %s: its log [%s] replayed: the same bits, the same log", k->driver, list);
 }
 
+/* ---- ACCO ---- */
+
+static struct oracle_setup acco(int optimizer) { return setup(&oracle_acco, DENSE, 1, 1, optimizer, uneven, "model", "size"); }
+
+/* One worker against the paper's formulas in a plain loop. theta: also what consensus gives. */
+static void test_acco_formulas(int o)
+{
+	enum { STEPS = 12 };
+	struct manner how = { .steps = STEPS, .batch = even, .look = true };
+	struct oracle_setup p = acco(o);
+	double theta[KIT_N], v[KIT_N] = { 0 }, x[KIT_N], g[2][KIT_N], error = 0, looks = 0;
+	struct trace trace;
+
+	one_run(p, &how, o % 2, &trace);
+	p.seed = 42;
+	for (int64_t j = 0; j < KIT_N; j++)
+		theta[j] = x[j] = problem_start(&p, j);
+	for (int64_t t = 0; t < STEPS; t++) {
+		double now[KIT_N];
+
+		for (int64_t j = 0; j < KIT_N; j++)
+			now[j] = problem_gradient(&p, 0, t, j, x);
+		/* g[0] is the mean g~, g[1] the mean g: of the steps before this one. */
+		for (int64_t j = 0; j < KIT_N && t > 0; j++) {
+			double both = t % 2 ? g[0][j] : (g[0][j] + g[1][j]) / 2, d = both + p.weight_decay * theta[j];
+			double velocity = p.momentum * v[j] + d;
+
+			x[j] = theta[j] - problem_lr(&p, t) * (p.nesterov ? d + p.momentum * velocity : velocity);
+			if (t % 2 == 0) {
+				theta[j] = x[j];
+				v[j] = velocity;
+			}
+		}
+		memcpy(g[t % 2], now, sizeof(now));
+		for (int64_t j = 0; j < KIT_N; j++) {
+			error = worst(error, fabs(trace.x[t * KIT_N + j] - x[j]));
+			if (t % 3 == 1)
+				looks = worst(looks, fabs(trace.consensus[t * KIT_N + j] - theta[j]));
+		}
+	}
+	all_ok(error <= BOUND && looks <= BOUND, "one worker: acco is theta~ and theta of the paper, %s: %.1e, consensus %.1e", optimizers[o].name, error,
+	       looks);
+	trace_close(&trace);
+}
+
+/* Trains with gradients that do not depend on the model; pairs: with the mean of two of them a step. model: the consensus. */
+static void blind_run(struct kit *k, const struct oracle_algorithm *a, int o, int64_t steps, bool pairs, float *model)
+{
+	const struct mem_ops *mem = k->dev->ops->mem;
+	float *x = mem->alloc(k->dev, KIT_N * sizeof(float)), *g = mem->alloc(k->dev, KIT_N * sizeof(float)),
+	      *out = mem->alloc(k->dev, KIT_N * sizeof(float)), host[KIT_N];
+	struct oracle_setup p = setup(a, DENSE, 1, 1, o, uneven, "model", "size");
+	struct config *config = kit_config(&p, "model", "size");
+	struct optimizer optimizer;
+	struct sync sync;
+
+	optimizer_init(&optimizer, optimizer_find(p.adamw ? "adamw" : "sgd"), config);
+	optimizer_bind(&optimizer, k->dev, KIT_N);
+	CHECK(sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == 0);
+	sync_bind(&sync, k->comm, k->compute, &optimizer, x, g, uneven);
+	for (int64_t t = 0; t < steps; t++) {
+		sync.lr = 0.03;
+		sync_begin(&sync, t);
+		for (int64_t j = 0; j < KIT_N; j++) {
+			double a0 = noise(7, (uint64_t)(pairs ? 2 * t : t), (uint64_t)R, (uint64_t)j), a1 = noise(7, (uint64_t)(2 * t + 1), (uint64_t)R, (uint64_t)j);
+
+			host[j] = kit_real[j] ? (float)(pairs ? (a0 + a1) / 2 : a0) : 0;
+		}
+		mem->copy(k->compute, g, host, sizeof(host), COPY_TO_DEVICE);
+		for (int i = 0; i < KIT_TENSORS; i++) {
+			struct range r = kit_range(i);
+
+			sync_grad_ready(&sync, &r);
+		}
+		sync_step(&sync, t);
+	}
+	sync.ops->consensus(&sync, out);
+	kit_read(k, model, out);
+	k->dev->ops->stream->sync(k->comm->stream);
+	sync_release(&sync);
+	optimizer_release(&optimizer);
+	config_free(config);
+	mem->free(k->dev, x);
+	mem->free(k->dev, g);
+	mem->free(k->dev, out);
+}
+
+static void test_acco(void)
+{
+	enum { UPDATES = 5 };
+
+	if (!wanted("acco identities"))
+		return;
+	for (int o = 0; o < 3 && P == 1; o++)
+		test_acco_formulas(o);
+	for (int o = 0; o < 4; o++) {
+		float one[KIT_N], other[KIT_N];
+		double d = 0, size = 0;
+
+		blind_run(&kits[0], &oracle_acco, o, 2 * UPDATES + 1, false, one);
+		blind_run(&kits[1], &oracle_ssgd, o, UPDATES, true, other);
+		for (int64_t j = 0; j < KIT_N; j++) {
+			d = worst(d, fabs((double)one[j] - other[j]));
+			size = worst(size, fabs(one[j]));
+		}
+		all_ok(d <= BOUND && size > 1000 * BOUND, "acco with gradients that do not see the model ≡ ssgd on pairs of steps, %s: %.1e",
+		       optimizers[o].name, d);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -366,6 +477,7 @@ int main(int argc, char **argv)
 	test_stl_periods();
 	for (int i = 0; i < 2; i++)
 		test_adaptive(&kits[i]);
+	test_acco();
 	kit_close(&kits[0]);
 	kit_close(&kits[1]);
 	return ranks_close();

@@ -3,7 +3,7 @@
 
 #include "sync.h"
 
-extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local, sync_vrl, sync_stl, sync_adaptive;
+extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local, sync_vrl, sync_stl, sync_adaptive, sync_acco;
 
 const struct sync_ops *const sync_list[] = {
 	&sync_ssgd,
@@ -13,5 +13,6 @@ const struct sync_ops *const sync_list[] = {
 	&sync_vrl,
 	&sync_stl,
 	&sync_adaptive,
+	&sync_acco,
 	NULL,
 };

@@ -11,6 +11,7 @@
 #ifndef ORACLE_H
 #define ORACLE_H
 
+#include "acco.h"
 #include "adaptive.h"
 #include "cocod.h"
 #include "local.h"
@@ -27,6 +28,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_vrl,
 	&oracle_stl,
 	&oracle_adaptive,
+	&oracle_acco,
 	NULL,
 };
 
