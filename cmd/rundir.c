@@ -77,8 +77,10 @@ int rundir_create(struct rundir *d, const struct config *config)
 		hint("set output.dir to a folder that this user may write to");
 		return STATUS_FAILURE;
 	}
+	snprintf(used, sizeof(used), "%s/decisions.csv", d->path);
+	unlink(used);                   /* an earlier run's: this one may decide nothing */
 	config_print(config, f);
-	rundir_flush(f, used);
+	rundir_flush(f, "config.cfg");
 	fclose(f);
 	d->metrics = rundir_file(d, "metrics.csv");
 	fprintf(d->metrics, "step,epoch,loss,accuracy,lr,images_per_s,compute_ms,comm_ms,exposed_ms,bytes_sent,wall_s,virtual_s\n");
@@ -103,6 +105,20 @@ int rundir_open_log(struct rundir *d, int rank)
 	return STATUS_FAILURE;
 }
 
+void rundir_decision(struct rundir *d, int rank, int64_t step, const char *what, int64_t value, const char *why)
+{
+	if (rank == 0 && !d->decisions) {
+		d->decisions = rundir_file(d, "decisions.csv");
+		fprintf(d->decisions, "step,what,value,why\n");
+	}
+	if (rank == 0) {
+		fprintf(d->decisions, "%lld,%s,%lld,%s\n", (long long)step, what, (long long)value, why);
+		rundir_flush(d->decisions, "decisions.csv");
+	}
+	fprintf(d->log, "step %lld: %s %lld, %s\n", (long long)step, what, (long long)value, why);
+	rundir_flush(d->log, "rank log");
+}
+
 void rundir_flush(FILE *f, const char *what)
 {
 	if (fflush(f) || ferror(f))
@@ -117,6 +133,8 @@ void rundir_close(struct rundir *d)
 		fclose(d->eval);
 	if (d->events)
 		fclose(d->events);
+	if (d->decisions)
+		fclose(d->decisions);
 	if (d->log)
 		fclose(d->log);
 }

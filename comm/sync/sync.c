@@ -1,4 +1,6 @@
 /* What all synchronisation algorithms share. */
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -195,6 +197,19 @@ void sync_mean_model(struct sync *s, float *out)
 	comm_allreduce(s->comm, out, s->n, DTYPE_F32, REDUCE_SUM);
 	comm_mark(s->comm, s->comm->forked);
 	stream->wait(s->compute, s->comm->forked);
+}
+
+void sync_log(struct sync *s, int64_t t, const char *what, int64_t value, const char *why, ...)
+{
+	char text[160];
+	va_list ap;
+
+	if (!s->log)
+		return;
+	va_start(ap, why);
+	vsnprintf(text, sizeof(text), why, ap);
+	va_end(ap);
+	s->log(s->log_context, t, what, value, text);
 }
 
 float *sync_vector(struct sync *s) { return s->device->ops->mem->alloc(s->device, (size_t)s->n * sizeof(float)); }

@@ -69,6 +69,9 @@ struct sync {
 	double *weight;                 /* M_i / sum M of every rank; owned */
 	double lr;                      /* of the step under way; set by the trainer before begin() */
 	int64_t epoch;                  /* of the step under way; set by sync_epoch() */
+	/* (optional) The decision log; set behind sync_init(). why: a few words, no commas. */
+	void (*log)(void *context, int64_t t, const char *what, int64_t value, const char *why);
+	void *log_context;
 	void *state;
 };
 
@@ -103,6 +106,8 @@ void sync_cut(struct sync *, struct range *part, int parts);
 void sync_average_part(struct sync *, int part, const float *in, float *out, struct event *done);
 /* out = plain weighted average of x over the workers, uncompressed: what consensus() is for algorithms whose models differ. */
 void sync_mean_model(struct sync *, float *out);
+/* A decision from measured times, good from step t on: such a run repeats only by its log. what: the name, value: what was decided. */
+void sync_log(struct sync *, int64_t t, const char *what, int64_t value, const char *why, ...) __attribute__((format(printf, 5, 6)));
 float *sync_vector(struct sync *);                              /* a zeroed arena of n on the device; freed with mem->free */
 
 #endif

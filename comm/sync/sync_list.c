@@ -15,7 +15,11 @@
 	A(slowmo) \
 	A(diloco) \
 	A(streaming_diloco) \
-	A(eager_diloco)
+	A(eager_diloco) \
+	A(vrl) \
+	A(stl) \
+	A(adaptive) \
+	A(acco)
 
 #define DECLARE(name) extern const struct sync_ops sync_##name;
 #define ENTRY(name) &sync_##name,

@@ -22,13 +22,10 @@ static inline void oracle_cocod_open(struct oracle *o)
 	}
 }
 
-static inline void oracle_cocod_step(struct oracle *o)
+static inline void oracle_cocod_round(struct oracle *o)
 {
 	struct oracle_cocod_own *own = o->own;
 
-	oracle_local_steps(o);
-	if (!oracle_round(o))
-		return;
 	for (int64_t j = 0; j < o->set->n; j++)
 		o->z[j] += own->flight[j];
 	for (int i = 0; i < o->set->workers; i++)
@@ -38,6 +35,13 @@ static inline void oracle_cocod_step(struct oracle *o)
 			o->send[i][j] = o->x[i][j] - o->z[j];
 		}
 	oracle_average(o, o->send, own->flight);
+}
+
+static inline void oracle_cocod_step(struct oracle *o)
+{
+	oracle_local_steps(o);
+	if (oracle_round(o))
+		oracle_cocod_round(o);
 }
 
 /* sum w_i (x_i + average - sent_i + e_i) = x_0 - sum w_i lr g_i */

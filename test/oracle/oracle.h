@@ -11,6 +11,8 @@
 #ifndef ORACLE_H
 #define ORACLE_H
 
+#include "acco.h"
+#include "adaptive.h"
 #include "cocod.h"
 #include "diloco.h"
 #include "eager_diloco.h"
@@ -23,6 +25,8 @@
 #include "slowmo.h"
 #include "ssgd.h"
 #include "streaming_diloco.h"
+#include "stl.h"
+#include "vrl.h"
 
 static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_ssgd,
@@ -37,6 +41,10 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_pipe,
 	&oracle_easgd,
 	&oracle_losp,
+	&oracle_vrl,
+	&oracle_stl,
+	&oracle_adaptive,
+	&oracle_acco,
 	NULL,
 };
 
