@@ -68,6 +68,11 @@ struct sync {
 	double lr;                      /* of the step under way; set by the trainer before begin() */
 	int64_t epoch;                  /* of the step under way; set by sync_epoch() */
 	void *state;
+
+	/* Where an algorithm writes down what it decided from time: the run can be replayed from that (NULL: nowhere). One line of
+	 * decisions.csv, "step,decision,value". Set between sync_init() and sync_bind(). */
+	void (*log)(void *context, const char *line);
+	void *log_context;
 };
 
 extern const struct sync_ops *const sync_list[];                /* NULL-terminated */
@@ -89,6 +94,10 @@ void sync_state(struct sync *, struct state_visitor *);         /* the algorithm
 
 /* ---- for the algorithms ---- */
 
+/* For init(): -1, with error() and hint(), if there is a compressor. why: what it would spoil. */
+int sync_dense_only(const struct sync *, const struct config *, const char *why);
+/* Writes a line to s->log. */
+__attribute__((format(printf, 2, 3))) void sync_log(struct sync *, const char *fmt, ...);
 /* Local optimizer step on the whole arena. */
 void sync_optimize(struct sync *);
 /* out = average over the workers of in (whole arenas; out may be in), through the compressor: forks from compute, queues, and
@@ -97,6 +106,7 @@ void sync_average(struct sync *, const float *in, float *out, struct event *done
 double sync_average_bytes(const struct sync *, int workers);    /* of one such average, a rank */
 /* out = plain weighted average of x over the workers, uncompressed: what consensus() is for algorithms whose models differ. */
 void sync_mean_model(struct sync *, float *out);
+void sync_sum(struct sync *, float *v);                         /* v = sum over the workers of v, in stream order of `compute` */
 float *sync_vector(struct sync *);                              /* a zeroed arena of n on the device; freed with mem->free */
 
 #endif

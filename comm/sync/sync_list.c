@@ -3,12 +3,13 @@
 
 #include "sync.h"
 
-extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local;
+extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local, sync_dpsgd;
 
 const struct sync_ops *const sync_list[] = {
 	&sync_ssgd,
 	&sync_local,
 	&sync_cocod,
 	&sync_post_local,
+	&sync_dpsgd,
 	NULL,
 };

@@ -12,6 +12,7 @@
 #define ORACLE_H
 
 #include "cocod.h"
+#include "dpsgd.h"
 #include "local.h"
 #include "post_local.h"
 #include "ssgd.h"
@@ -21,6 +22,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_local,
 	&oracle_cocod,
 	&oracle_post_local,
+	&oracle_dpsgd,
 	NULL,
 };
 
