@@ -102,6 +102,7 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	sync_bind(&sync, k->comm, k->compute, &optimizer, x, g, how->batch);
 	k->comm->delay = how->delay;
 	before = k->comm->bytes_sent;
+	trace->rank = world.rank;
 	trace->said = sync.ops->bytes(&sync, world.size);
 	for (int64_t t = 0; t < how->steps; t++) {
 		if (how->epoch_steps && t % how->epoch_steps == 0)

@@ -3,7 +3,7 @@
 
 #include "sync.h"
 
-extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local, sync_dpsgd;
+extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local, sync_dpsgd, sync_sgp;
 
 const struct sync_ops *const sync_list[] = {
 	&sync_ssgd,
@@ -11,5 +11,6 @@ const struct sync_ops *const sync_list[] = {
 	&sync_cocod,
 	&sync_post_local,
 	&sync_dpsgd,
+	&sync_sgp,
 	NULL,
 };

@@ -36,9 +36,15 @@ void gossip_open(struct gossip *g, int size)
 {
 	g->size = size;
 	g->order = xcalloc((size_t)size, sizeof(int));
+	g->partner = xcalloc((size_t)size, sizeof(int));
+	g->drawn = -1;
 }
 
-void gossip_close(struct gossip *g) { free(g->order); }
+void gossip_close(struct gossip *g)
+{
+	free(g->order);
+	free(g->partner);
+}
 
 const char *gossip_name(const struct gossip *g) { return graph_name[g->graph]; }
 
@@ -81,12 +87,14 @@ static int shuffle_partner(int rank, int64_t round, int size)
 	return seat == size ? -1 : shuffled(seat, round, size, true);
 }
 
-/* Fisher and Yates; who is dealt first and second, third and fourth … are pairs. */
+/* Fisher and Yates; who is dealt first and second, third and fourth … are pairs. Algorithms ask for all ranks of a round. */
 static int random_partner(struct gossip *g, int rank, int64_t round)
 {
 	struct rng rng;
-	int seat = 0;
 
+	if (g->drawn == round)
+		return g->partner[rank];
+	g->drawn = round;
 	rng_init(&rng, g->seed, RNG_GOSSIP, (uint64_t)round, 0);
 	for (int i = 0; i < g->size; i++) {
 		int j = (int)rng_below(&rng, (uint32_t)i + 1);
@@ -94,10 +102,9 @@ static int random_partner(struct gossip *g, int rank, int64_t round)
 		g->order[i] = g->order[j];
 		g->order[j] = i;
 	}
-	while (g->order[seat] != rank)
-		seat++;
-	seat = across(seat, g->size);
-	return seat == g->size ? -1 : g->order[seat];
+	for (int seat = 0; seat < g->size; seat++)
+		g->partner[g->order[seat]] = across(seat, g->size) == g->size ? -1 : g->order[across(seat, g->size)];
+	return g->partner[rank];
 }
 
 struct gossip_peers gossip_peers(struct gossip *g, int rank, int64_t round)

@@ -26,7 +26,8 @@ struct gossip {
 	enum gossip_graph graph;
 	uint64_t seed;
 	int size;
-	int *order;                     /* scratch of the random pairs */
+	int *order, *partner;           /* of the random pairs: drawn, and everybody's */
+	int64_t drawn;                  /* for which round; -1: none */
 };
 
 struct gossip_peers {

@@ -15,6 +15,7 @@
 #include "dpsgd.h"
 #include "local.h"
 #include "post_local.h"
+#include "sgp.h"
 #include "ssgd.h"
 
 static const struct oracle_algorithm *const oracle_list[] = {
@@ -23,6 +24,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_cocod,
 	&oracle_post_local,
 	&oracle_dpsgd,
+	&oracle_sgp,
 	NULL,
 };
 
