@@ -103,6 +103,19 @@ int rundir_open_log(struct rundir *d, int rank)
 	return STATUS_FAILURE;
 }
 
+void rundir_decision(struct rundir *d, int rank, const char *line)
+{
+	char name[40] = "decisions.csv";
+
+	if (!d->decisions) {
+		if (rank)
+			snprintf(name, sizeof(name), "decisions-%03d.csv", rank);
+		d->decisions = rundir_file(d, name);
+		fprintf(d->decisions, "step,decision,value\n");
+	}
+	fprintf(d->decisions, "%s\n", line);
+}
+
 void rundir_flush(FILE *f, const char *what)
 {
 	if (fflush(f) || ferror(f))
@@ -119,4 +132,8 @@ void rundir_close(struct rundir *d)
 		fclose(d->events);
 	if (d->log)
 		fclose(d->log);
+	if (d->decisions) {
+		rundir_flush(d->decisions, "decisions.csv");
+		fclose(d->decisions);
+	}
 }

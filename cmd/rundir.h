@@ -1,6 +1,6 @@
 /*
- * The run directory: config.cfg as resolved, metrics.csv, eval.csv, summary.json, TensorBoard events, rank-NNN.log. Rank 0 makes it
- * and writes all but the logs. A used directory is refused, so that no result is ever overwritten by accident.
+ * The run directory: config.cfg as resolved, metrics.csv, eval.csv, summary.json, TensorBoard events, rank-NNN.log, decisions.csv. Rank
+ * 0 makes it and writes all but the logs. A used directory is refused, so that no result is ever overwritten by accident.
  */
 #ifndef COCOD_RUNDIR_H
 #define COCOD_RUNDIR_H
@@ -15,6 +15,7 @@ struct rundir {
 	FILE *metrics, *eval;           /* rank 0 */
 	FILE *events;                   /* rank 0; NULL without output.tensorboard */
 	FILE *log;                      /* every rank */
+	FILE *decisions;                /* every rank that took one */
 };
 
 /* output.dir with %n (output.name) and %t (start time) filled in. */
@@ -25,6 +26,8 @@ int rundir_create(struct rundir *, const struct config *);
 int rundir_open_log(struct rundir *, int rank);
 FILE *rundir_file(const struct rundir *, const char *name);     /* for writing; dies if that cannot be */
 void rundir_close(struct rundir *);
+/* A line for decisions.csv (of other ranks than 0: decisions-NNN.csv), which is made for the first one. */
+void rundir_decision(struct rundir *, int rank, const char *line);
 /* Flushes a line and dies with the disk's own words if it could not be written. */
 void rundir_flush(FILE *, const char *what);
 

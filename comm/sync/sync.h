@@ -69,8 +69,8 @@ struct sync {
 	int64_t epoch;                  /* of the step under way; set by sync_epoch() */
 	void *state;
 
-	/* Where an algorithm writes down what it decided from time: the run can be replayed from that (NULL: nowhere). One line of
-	 * decisions.csv, "step,decision,value". Set between sync_init() and sync_bind(). */
+	/* Where an algorithm writes down what it decided from measured time, so that the run can be replayed (NULL: nowhere). A line is
+	 * "step,decision,value" without its end. Set by the trainer after sync_init(). */
 	void (*log)(void *context, const char *line);
 	void *log_context;
 };

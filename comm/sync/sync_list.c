@@ -3,7 +3,7 @@
 
 #include "sync.h"
 
-extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local, sync_dpsgd, sync_sgp;
+extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local, sync_dpsgd, sync_sgp, sync_adpsgd;
 
 const struct sync_ops *const sync_list[] = {
 	&sync_ssgd,
@@ -12,5 +12,6 @@ const struct sync_ops *const sync_list[] = {
 	&sync_post_local,
 	&sync_dpsgd,
 	&sync_sgp,
+	&sync_adpsgd,
 	NULL,
 };
