@@ -139,7 +139,9 @@ static void run_pairs(struct run *run, int graph, int optimizer, const int *batc
 	*run = (struct run){ .p = setup(&pairs, DENSE, 1, 1, optimizer, batch, "model", "none") };
 	run->p.seed = 5;
 	run->p.key[0] = graph;
-	run->how = (struct manner){ .steps = STEPS, .batch = batch, .look = look, .pace = pace[R], .log = keep, .log_context = &run->mine };
+	run->how = (struct manner){
+		.steps = STEPS, .batch = batch, .look = look, .delay = look ? 0 : 1.5e-3, .pace = pace[R], .log = keep, .log_context = &run->mine,
+	};
 	trace_open(&run->trace, STEPS, KIT_N);
 	kit_train(&kits[kit], &run->p, "model", "none", &run->how, &run->trace);
 	run->all = xcalloc((size_t)P, sizeof(struct diary));
