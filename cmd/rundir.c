@@ -107,16 +107,15 @@ int rundir_open_log(struct rundir *d, int rank)
 
 void rundir_decision(struct rundir *d, int rank, int64_t step, const char *what, int64_t value, const char *why)
 {
-	if (rank == 0 && !d->decisions) {
-		d->decisions = rundir_file(d, "decisions.csv");
+	char name[40] = "decisions.csv";
+
+	if (!d->decisions) {
+		if (rank)
+			snprintf(name, sizeof(name), "decisions-%03d.csv", rank);
+		d->decisions = rundir_file(d, name);
 		fprintf(d->decisions, "step,what,value,why\n");
 	}
-	if (rank == 0) {
-		fprintf(d->decisions, "%lld,%s,%lld,%s\n", (long long)step, what, (long long)value, why);
-		rundir_flush(d->decisions, "decisions.csv");
-	}
-	fprintf(d->log, "step %lld: %s %lld, %s\n", (long long)step, what, (long long)value, why);
-	rundir_flush(d->log, "rank log");
+	fprintf(d->decisions, "%lld,%s,%lld,%s\n", (long long)step, what, (long long)value, why);
 }
 
 void rundir_flush(FILE *f, const char *what)
@@ -133,8 +132,10 @@ void rundir_close(struct rundir *d)
 		fclose(d->eval);
 	if (d->events)
 		fclose(d->events);
-	if (d->decisions)
-		fclose(d->decisions);
 	if (d->log)
 		fclose(d->log);
+	if (d->decisions) {
+		rundir_flush(d->decisions, "decisions.csv");
+		fclose(d->decisions);
+	}
 }

@@ -282,6 +282,13 @@ static void check_same_start(struct run *run)
 	free(all);
 }
 
+static void log_decision(void *context, int64_t t, const char *what, int64_t value, const char *why)
+{
+	struct run *run = context;
+
+	rundir_decision(&run->dir, run->world.rank, t, what, value, why);
+}
+
 int run_bind(struct run *run)
 {
 	const struct device_ops *dev = run->device->ops;
@@ -299,6 +306,8 @@ int run_bind(struct run *run)
 	net_init_params(&run->net);
 	check_same_start(run);
 	optimizer_bind(&run->optimizer, run->device, run->net.n);
+	run->sync.log = log_decision;
+	run->sync.log_context = run;
 	sync_bind(&run->sync, run->comm, run->compute, &run->optimizer, run->net.x, run->net.g, run->batch);
 	run->mean_x = dev->mem->alloc(run->device, (size_t)run->net.n * sizeof(float));
 	run->mean_buffer = dev->mem->alloc(run->device, (size_t)(run->net.buffer_n + 1) * sizeof(float));

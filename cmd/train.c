@@ -70,13 +70,6 @@ static void train_step(struct run *run, int64_t t)
 	run_clock(run);
 }
 
-static void log_decision(void *context, int64_t t, const char *what, int64_t value, const char *why)
-{
-	struct run *run = context;
-
-	rundir_decision(&run->dir, run->world.rank, t, what, value, why);
-}
-
 static bool evaluation_due(const struct run *run)
 {
 	int64_t every = (int64_t)(config_float(run->config, "train.eval_every") * (double)run->steps_per_epoch + 0.5);
@@ -89,8 +82,6 @@ int run_train(struct run *run)
 	/* Layers are timed one by one only where they run inside their call. */
 	run->net.hooks = (struct net_hooks){ &run->sync, hook_param_needed, hook_grad_ready, run->device == run->host ? run->comm->stream : NULL };
 	run->net.graphs = config_bool(run->config, "device.graphs");
-	run->sync.log = log_decision;
-	run->sync.log_context = run;
 	run->metrics = metrics_open(run);
 	run->evaluated_at = -1;
 	loader_start(run->train, 0, 0);

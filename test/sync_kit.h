@@ -7,6 +7,7 @@
 #define SYNC_KIT_H
 
 #include <string.h>
+#include <time.h>
 
 #include "../core/clock.h"
 #include "kit_config.h"
@@ -79,6 +80,10 @@ struct manner {
 	bool look;                      /* calls consensus() after every third step, and the state visitor */
 	double delay;
 	const int *batch;
+	double pace;                    /* seconds that this rank takes longer for each step */
+	/* of decisions */
+	void (*log)(void *context, int64_t t, const char *what, int64_t value, const char *why);
+	void *log_context;
 };
 
 static inline void kit_train(struct kit *k, const struct oracle_setup *p, const char *scope, const char *fusion, const struct manner *how,
@@ -100,9 +105,12 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	optimizer_init(&optimizer, optimizer_find(p->adamw ? "adamw" : "sgd"), config);
 	optimizer_bind(&optimizer, k->dev, KIT_N);
 	CHECK(sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == 0);
+	sync.log = how->log;
+	sync.log_context = how->log_context;
 	sync_bind(&sync, k->comm, k->compute, &optimizer, x, g, how->batch);
 	k->comm->delay = how->delay;
 	before = k->comm->bytes_sent;
+	trace->rank = world.rank;
 	trace->said = sync.ops->bytes(&sync, world.size);
 	for (int64_t t = 0; t < how->steps; t++) {
 		if (how->epoch_steps && t % how->epoch_steps == 0)
@@ -127,6 +135,9 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 			if (k->dev->ops->stream->progress)
 				k->dev->ops->stream->progress(k->dev);
 		}
+		for (double until = clock_now() + how->pace; clock_now() < until; nanosleep(&(struct timespec){ 0, 100000 }, NULL))
+			if (k->dev->ops->stream->progress)
+				k->dev->ops->stream->progress(k->dev);
 		trace->took[t] = -clock_now();
 		sync_step(&sync, t);
 		kit_read(k, host, x);
@@ -141,6 +152,7 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 			sync_state(&sync, &reader.visitor);
 	}
 	sync_state(&sync, &reader.visitor);
+	kit_read(k, trace_keep(trace, "model"), x);
 	k->dev->ops->stream->sync(k->comm->stream);
 	trace->bytes = how->look ? NAN : (double)(k->comm->bytes_sent - before);
 	k->comm->delay = 0;

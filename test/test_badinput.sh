@@ -106,7 +106,7 @@ set_ 2 'did you mean "cocod"?' sync.algorithm=cocd
 set_ 2 'sync.algorithm = "asgd" is not known; known are: ssgd, local, cocod' sync.algorithm=asgd
 set_ 2 'did you mean "gtopk"?' compress.method=gtopkk
 set_ 2 'did you mean "fashion-mnist"?' data.name=fashion_mnist
-set_ 2 'topology.kind = "ring" is not known; known are: all-reduce' topology.kind=ring
+set_ 2 'topology.kind = "ring" is not known; known are: all-reduce, gossip' topology.kind=ring
 set_ 2 'schedule.fusion = "sizes" is not known' schedule.fusion=sizes
 set_ 2 'device.kind = "gpu" is not known; known are: auto, cuda, cpu' device.kind=gpu
 set_ 2 "comm.transport = \"nccl\": the workers compute on CPUs" device.kind=cpu comm.transport=nccl

@@ -38,6 +38,15 @@ static int check_topology(const struct sync *s, const struct config *config)
 	return hint("it needs topology.kind = \"%s\"; --list shows what goes with what", needs);
 }
 
+int sync_dense_only(const struct sync *s, const struct config *config, const char *why)
+{
+	if (!strcmp(s->compress.ops->name, "none"))
+		return 0;
+	error("sync.algorithm = \"%s\" (%s) takes no compressor, but compress.method = \"%s\" (%s): %s", s->ops->name,
+	      config_origin(config, "sync.algorithm"), s->compress.ops->name, config_origin(config, "compress.method"), why);
+	return hint("set compress.method = \"none\", or an algorithm that averages over all workers, \"local\" or \"cocod\"");
+}
+
 int sync_init(struct sync *s, const struct config *config, const struct tensor_info *tensor, int tensors, int64_t n)
 {
 	*s = (struct sync){ .ops = sync_find(config_string(config, "sync.algorithm")), .n = n };
@@ -188,15 +197,18 @@ double sync_average_bytes(const struct sync *s, int workers)
 	return bytes;
 }
 
+void sync_sum(struct sync *s, float *v)
+{
+	comm_fork(s->comm, s->compute);
+	comm_allreduce(s->comm, v, s->n, DTYPE_F32, REDUCE_SUM);
+	comm_mark(s->comm, s->comm->forked);
+	s->device->ops->stream->wait(s->compute, s->comm->forked);
+}
+
 void sync_mean_model(struct sync *s, float *out)
 {
-	const struct stream_ops *stream = s->device->ops->stream;
-
 	s->device->ops->vec->scale(s->compute, s->n, (float)s->weight[s->comm->rank], s->x, out);
-	comm_fork(s->comm, s->compute);
-	comm_allreduce(s->comm, out, s->n, DTYPE_F32, REDUCE_SUM);
-	comm_mark(s->comm, s->comm->forked);
-	stream->wait(s->compute, s->comm->forked);
+	sync_sum(s, out);
 }
 
 void sync_log(struct sync *s, int64_t t, const char *what, int64_t value, const char *why, ...)

@@ -94,6 +94,8 @@ void sync_state(struct sync *, struct state_visitor *);         /* the algorithm
 
 /* ---- for the algorithms ---- */
 
+/* For init(): -1, with error() and hint(), if there is a compressor. why: what it would spoil. */
+int sync_dense_only(const struct sync *, const struct config *, const char *why);
 /* Local optimizer step on the whole arena. */
 void sync_optimize(struct sync *);
 /* out = average over the workers of in (whole arenas; out may be in), through the compressor: forks from compute, queues, and
@@ -106,6 +108,7 @@ void sync_cut(struct sync *, struct range *part, int parts);
 void sync_average_part(struct sync *, int part, const float *in, float *out, struct event *done);
 /* out = plain weighted average of x over the workers, uncompressed: what consensus() is for algorithms whose models differ. */
 void sync_mean_model(struct sync *, float *out);
+void sync_sum(struct sync *, float *v);                         /* v = sum over the workers of v, in stream order of `compute` */
 /* A decision from measured times, good from step t on: such a run repeats only by its log. what: the name, value: what was decided. */
 void sync_log(struct sync *, int64_t t, const char *what, int64_t value, const char *why, ...) __attribute__((format(printf, 5, 6)));
 float *sync_vector(struct sync *);                              /* a zeroed arena of n on the device; freed with mem->free */

@@ -19,7 +19,10 @@
 	A(vrl) \
 	A(stl) \
 	A(adaptive) \
-	A(acco)
+	A(acco) \
+	A(dpsgd) \
+	A(sgp) \
+	A(adpsgd)
 
 #define DECLARE(name) extern const struct sync_ops sync_##name;
 #define ENTRY(name) &sync_##name,

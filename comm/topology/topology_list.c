@@ -14,7 +14,10 @@ static const struct topology_ops all_reduce = {
 	.options = all_reduce_options,
 };
 
+extern const struct topology_ops topology_gossip;
+
 const struct topology_ops *const topology_list[] = {
 	&all_reduce,
+	&topology_gossip,
 	NULL,
 };

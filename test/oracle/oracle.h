@@ -17,12 +17,14 @@
 #include "diloco.h"
 #include "eager_diloco.h"
 #include "easgd.h"
+#include "dpsgd.h"
 #include "local.h"
 #include "losp.h"
 #include "overlap_local.h"
 #include "pipe.h"
 #include "post_local.h"
 #include "slowmo.h"
+#include "sgp.h"
 #include "ssgd.h"
 #include "streaming_diloco.h"
 #include "stl.h"
@@ -45,6 +47,8 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_stl,
 	&oracle_adaptive,
 	&oracle_acco,
+	&oracle_dpsgd,
+	&oracle_sgp,
 	NULL,
 };
 

@@ -10,6 +10,7 @@ enum { TRACE_STATES = 24 };
 
 struct trace {
 	int64_t steps, n;
+	int rank;
 	float *x, *consensus;           /* steps × n: after each step; consensus only where asked for */
 	struct { char name[40]; float *value; } state[TRACE_STATES];    /* the end's: what the state visitor was told of */
 	int states;
