@@ -12,6 +12,7 @@
 #include "../core/net.h"
 #include "../core/optimizer.h"
 #include "../data/loader.h"
+#include "../data/partition.h"
 #include "../models/model.h"
 #include "rundir.h"
 
@@ -38,6 +39,7 @@ struct run {
 	struct stream *compute;
 
 	struct dataset data;
+	struct partition partition;     /* who owns which training image */
 	struct net net;
 	struct optimizer optimizer;
 	struct lr_schedule lr;

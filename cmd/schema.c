@@ -11,6 +11,7 @@
 #include "../core/lr.h"
 #include "../core/optimizer_list.h"
 #include "../data/dataset.h"
+#include "../data/partition.h"
 #include "../models/model.h"
 #include "schema.h"
 
@@ -134,6 +135,7 @@ const struct schema *schema_all(void)
 	add("model", NULL, NULL, model_options, "the network");
 	ADD_ALL("model", "name", model_list, paper);
 	add("data", NULL, NULL, data_options, "the images");
+	add("data", NULL, NULL, partition_options, NULL);
 	ADD_ALL("data", "name", dataset_list, help);
 	add("train", NULL, NULL, train_options, "how long, in which steps");
 	add("optimizer", NULL, NULL, optimizer_options, "the update of the weights");

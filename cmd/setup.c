@@ -179,6 +179,25 @@ static int choose_batches(struct run *run)
 	return rc;
 }
 
+/* Drawn by every rank for itself, with its own C library's logarithms: let no image get lost between two of them. */
+static void open_partition(struct run *run)
+{
+	struct partition_rule rule = partition_rule(run->config, (uint64_t)config_int(run->config, "train.seed"));
+	char hex[65], *all = xcalloc((size_t)run->world.size, sizeof(hex));
+	struct sha256 hash;
+
+	partition_open(&run->partition, &rule, &run->data.train, run->data.classes, run->world.size, run->batch);
+	sha256_init(&hash);
+	if (run->partition.sample)
+		sha256_add(&hash, run->partition.sample, (size_t)run->data.train.count * sizeof(*run->partition.sample));
+	sha256_end(&hash, hex);
+	comm_host_gather(run->control, hex, all, sizeof(hex));
+	for (int r = 1; r < run->world.size; r++)
+		if (strcmp(all, all + (size_t)r * sizeof(hex)))
+			die(STATUS_FAILURE, "rank %d divides the training images otherwise than rank 0: other data or another C library there?", r);
+	free(all);
+}
+
 static int plan_steps(struct run *run)
 {
 	int64_t most = config_int(run->config, "train.max_steps");
@@ -214,6 +233,7 @@ int run_open_model(struct run *run)
 		return status;
 	if (choose_batches(run) || plan_steps(run) || build_net(run))
 		return run_agree(run, STATUS_CONFIG);
+	open_partition(run);
 	optimizer_init(&run->optimizer, optimizer_find(config_string(run->config, "optimizer.name")), run->config);
 	return run_agree(run, sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) ? STATUS_CONFIG : 0);
 }
@@ -251,6 +271,7 @@ static void open_loaders(struct run *run)
 		.workers = run->world.size,
 		.worker = run->world.rank,
 		.batch = run->batch,
+		.partition = &run->partition,
 		.prefetch = (int)config_int(run->config, "data.prefetch"),
 		.cyclic = true,
 		.draws = run->images.image != NULL,
@@ -329,6 +350,7 @@ void run_close(struct run *run)
 	net_free(&run->net);
 	if (run->comm)
 		comm_close(run->comm);
+	partition_close(&run->partition);
 	dataset_close(&run->data);
 	free(run->batch);
 	if (run->compute)
