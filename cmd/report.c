@@ -21,11 +21,50 @@
 struct place {
 	char host[64], device[224];
 	int local_rank, threads, cores;
+	double slowdown;
 };
+
+/* "[21, 20, 7]", as train.batch takes it. To be freed. */
+static char *batch_list(const struct run *run)
+{
+	char *text = NULL;
+	size_t length;
+	FILE *out = open_memstream(&text, &length);
+
+	CHECK(out);
+	for (int r = 0; r < run->world.size; r++)
+		fprintf(out, "%s%d", r ? ", " : "[", run->batch[r]);
+	fputc(']', out);
+	fclose(out);
+	return text;
+}
+
+/* The decision that measured speeds led to, and how to have it again without measuring. */
+static void print_batches(const struct run *run)
+{
+	bool given = config_list(run->config, "train.speeds", NULL, 0) > 0;
+	char *list;
+
+	if (!run->speed)
+		return;
+	list = batch_list(run);
+	note("batches    proportional to the speeds %s", given ? "given" : "measured just now");
+	if (run->world.size <= 16)
+		note("           the same without measuring: --set 'train.batch=%s'", list);
+	if (run->dir.log && run->world.rank == 0) {
+		fprintf(run->dir.log, "train.batch=%s for the speeds", list);
+		for (int r = 0; r < run->world.size; r++)
+			fprintf(run->dir.log, " %.6g", run->speed[r]);
+		fprintf(run->dir.log, " (%s)\n", given ? "given" : "measured, images/s");
+		rundir_flush(run->dir.log, "rank log");
+	}
+	free(list);
+}
 
 static void print_world(struct run *run)
 {
-	struct place mine = { .local_rank = run->world.local_rank, .threads = run->threads, .cores = run->world.cores };
+	struct place mine = { .local_rank = run->world.local_rank, .threads = run->threads, .cores = run->world.cores,
+	                      .slowdown = run->slowdown.factor };
 	struct place *all = xcalloc((size_t)run->world.size, sizeof(*all));
 
 	snprintf(mine.host, sizeof(mine.host), "%s", run->world.host);
@@ -35,9 +74,17 @@ static void print_world(struct run *run)
 	     run->world.nodes, run->world.nodes == 1 ? "" : "s", run->device != run->host ? "a stream of the GPU" :
 	     run->device->config.progress == PROGRESS_THREAD ? "a thread of its own" : "the computing thread (hook)");
 	note("transport  %s: %s", run->comm ? run->comm->ops->name : run->world.transport->name, run->comm_why);
-	for (int r = 0; r < run->world.size; r++)
-		note("  rank %-3d %s, local rank %d, batch %d, %d of %d cores, %s", r, all[r].host, all[r].local_rank, run->batch[r],
-		     all[r].threads, all[r].cores, all[r].device);
+	print_batches(run);
+	for (int r = 0; r < run->world.size; r++) {
+		char speed[40] = "", slower[40] = "";
+
+		if (run->speed)
+			snprintf(speed, sizeof(speed), " (speed %.4g)", run->speed[r]);
+		if (all[r].slowdown > 1)
+			snprintf(slower, sizeof(slower), ", slowed down x %g", all[r].slowdown);
+		note("  rank %-3d %s, local rank %d, batch %d%s, %d of %d cores%s, %s", r, all[r].host, all[r].local_rank, run->batch[r], speed,
+		     all[r].threads, all[r].cores, slower, all[r].device);
+	}
 	free(all);
 }
 
@@ -216,6 +263,7 @@ static void write_summary(struct run *run, const struct account *mean, double me
 	FILE *f = rundir_file(&run->dir, "summary.json");
 	struct json j;
 	double images = (double)run->batch_total * (double)run->step;
+	char *list = batch_list(run);
 
 	json_begin(&j, f);
 	json_string(&j, "algorithm", run->sync.ops->name);
@@ -225,6 +273,7 @@ static void write_summary(struct run *run, const struct account *mean, double me
 	json_string(&j, "device", run->device->ops->name);
 	json_integer(&j, "world_size", run->world.size);
 	json_integer(&j, "batch_total", run->batch_total);
+	json_string(&j, "batch", list);
 	json_integer(&j, "steps", run->step);
 	json_number(&j, "epochs", (double)run->step / (double)run->steps_per_epoch);
 	json_integer(&j, "parameters", run->net.param_count);
@@ -248,6 +297,7 @@ static void write_summary(struct run *run, const struct account *mean, double me
 	json_end(&j);
 	rundir_flush(f, "summary.json");
 	fclose(f);
+	free(list);
 }
 
 void report_end(struct run *run)

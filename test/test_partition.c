@@ -137,6 +137,17 @@ static void test_seed(const struct dataset *d)
 	ok(moved > COUNT / 2 && memcmp(p.count, q.count, 4 * CLASSES * sizeof(*p.count)), "another seed: other mixtures, other samples");
 	partition_close(&p);
 	partition_close(&q);
+	/* With equal mixtures only the dealing within a class can tell two seeds apart. */
+	r.alpha = 1e9;
+	partition_open(&p, &r, &d->train, CLASSES, 4, equal);
+	r.seed = 1;
+	partition_open(&q, &r, &d->train, CLASSES, 4, equal);
+	for (int i = moved = 0; i < COUNT; i++)
+		moved += p.sample[i] != q.sample[i];
+	ok(moved > COUNT / 2, "  also where the mixtures are the same: %d of %d samples lie elsewhere", moved, COUNT);
+	partition_close(&p);
+	partition_close(&q);
+	r.alpha = 0.3;
 	for (r.seed = 1; r.seed <= 300; r.seed++) {
 		partition_open(&p, &r, &d->train, CLASSES, 4, equal);
 		for (int w = 0; w < 4; w++)
