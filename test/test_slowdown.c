@@ -10,7 +10,7 @@
 #include "../core/slowdown.h"
 #include "tap.h"
 
-enum { TRIES = 5 };
+enum { TRIES = 10 };
 
 static struct device *dev;
 static struct stream *compute, *comm;
@@ -101,7 +101,7 @@ static void test_waiting(void)
 	ops->event_close(event);
 }
 
-/* Like messages: has to be asked again and again. */
+/* Like messages: has to be asked again and again, and takes a millisecond each time. */
 struct asking {
 	int times;
 	bool *done;
@@ -110,7 +110,10 @@ struct asking {
 static bool ask(void *args)
 {
 	struct asking *a = args;
+	double until = clock_now() + 1e-3;
 
+	while (clock_now() < until)
+		;
 	*a->done = --a->times == 0;
 	return *a->done;
 }
@@ -118,14 +121,20 @@ static bool ask(void *args)
 static void test_progress(const char *driver)
 {
 	bool done = false;
-	struct asking a = { 20, &done };
-	double before, counted;
+	double taken = 1, counted = 0;
 
-	dev->ops->stream->call(comm, ask, &a, sizeof(a));
-	before = dev->ops->stream->waited(compute);
-	pause_of(21, 0.005, &counted);
+	for (int i = 0; i < TRIES && !(done && fabs(taken - counted) < 1e-3); i++) {
+		struct asking a = { 10, &done };
+
+		done = false;
+		dev->ops->stream->sync(comm);
+		dev->ops->stream->call(comm, ask, &a, sizeof(a));
+		taken = dev->ops->stream->waited(compute);
+		pause_of(21, 0.005, &counted);
+		taken = dev->ops->stream->waited(compute) - taken;
+	}
 	ok(done, "%s: communication goes on in the pause", driver);
-	ok(fabs(dev->ops->stream->waited(compute) - before - counted) < 1e-3, "  and does not count as taken from computing");
+	ok(fabs(taken - counted) < 1e-3, "  and does not count as taken from computing (%.1f ms)", 1e3 * taken);
 }
 
 int main(void)
