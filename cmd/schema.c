@@ -146,6 +146,7 @@ const struct schema *schema_all(void)
 	add("optimizer", NULL, NULL, lr_options, NULL);
 	ADD_ALL("optimizer", "name", optimizer_list, paper);
 	add("sync", NULL, NULL, sync_options, "the synchronisation algorithm");
+	add("sync", NULL, NULL, sync_policies, NULL);
 	ADD_ALL("sync", "algorithm", sync_list, paper);
 	add("topology", NULL, NULL, topology_options, "the way of the messages");
 	ADD_ALL("topology", "kind", topology_list, paper);

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Unequal data and unequal workers, as a user runs them: partitions, slower ranks, batches proportional to speed. TAP.
+# Unequal data and unequal workers, as a user runs them: partitions, policies at a synchronisation, slower ranks, batches proportional
+# to speed. TAP.
 set -u
 program=${BUILD:-build/gcc-dnnl}/cocod-train
 dir=$(mktemp -d)
@@ -55,6 +56,21 @@ train 2 sorted --set data.partition=sorted --set 'train.batch=[8, 24]' && grep -
 train 2 dry --dry-run --set data.partition=sorted && grep -q '^partition  sorted' "$dir/log" && [ ! -e "$dir/dry" ]
 ok $? "--dry-run shows the table as well"
 train 2 many --dry-run --set data.partition=dirichlet --set data.classes=100 && grep -q '11-99' "$dir/log"; ok $? "many labels: the last ones are one column"
+
+# ---- policies ----
+
+train 3 own --set sync.batchnorm=local && train 3 own2 --set sync.batchnorm=local --set train.eval_every=0 && same own own2
+ok $? "each worker evaluated with its own batch-norm statistics, repeated"
+differ iid own; ok $? "  is not the average of them"
+[ "$(cut -d, -f1-5 "$dir/iid/metrics.csv")" = "$(cut -d, -f1-5 "$dir/own/metrics.csv")" ]; ok $? "  and changes nothing in training"
+train 1 alone && train 1 alone2 --set sync.batchnorm=local --set sync.momentum=average && same alone alone2; ok $? "  one worker has only his own, and nobody to share with"
+for policy in average reset; do
+	train 2 momentum --set sync.momentum=$policy && train 2 momentum2 --set sync.momentum=$policy --set comm.progress=hook --set comm.delay_ms=5 &&
+		same momentum momentum2
+	ok $? "momentum: $policy, repeated over a slow network"
+done
+train 2 refused --set sync.algorithm=ssgd --set sync.momentum=reset; [ $? = 2 ] && grep -q 'has no meaning' "$dir/log"
+ok $? "S-SGD has no use for it and says so"
 
 # ---- slower ranks ----
 

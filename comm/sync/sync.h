@@ -32,10 +32,14 @@ union state_real {
 	int64_t bits;
 };
 
+/* What becomes of the optimizers' state where models have been averaged (sync.momentum). */
+enum momentum { MOMENTUM_LOCAL, MOMENTUM_AVERAGE, MOMENTUM_RESET };
+
 struct sync_ops {
 	const char *name, *paper;
 	const char *topology;                                           /* values of topology.kind it works on, "ps|all-reduce"; NULL: all-reduce */
 	const struct option *options;
+	bool averages_models;                                           /* it calls sync_merged(): sync.momentum has a meaning */
 	size_t state_size;
 	int (*init)(struct sync *, const struct config *);              /* reads its keys; -1: error recorded. No device needed */
 	void (*bind)(struct sync *);                                    /* allocates; x holds the initial model, the same everywhere */
@@ -67,9 +71,12 @@ struct sync {
 	double *weight;                 /* M_i / sum M of every rank; owned */
 	double lr;                      /* of the step under way; set by the trainer before begin() */
 	int64_t epoch;                  /* of the step under way; set by sync_epoch() */
+	enum momentum momentum;
+	bool own_batchnorm;             /* evaluation and fingerprint take each worker's own statistics */
 	void *state;
 };
 
+extern const struct option sync_policies[];                     /* keys of group "sync" that hold for all algorithms */
 extern const struct sync_ops *const sync_list[];                /* NULL-terminated */
 const struct sync_ops *sync_find(const char *name);
 
@@ -95,6 +102,12 @@ void sync_optimize(struct sync *);
  * records `done` behind it. */
 void sync_average(struct sync *, const float *in, float *out, struct event *done);
 double sync_average_bytes(const struct sync *, int workers);    /* of one such average, a rank */
+/* Models have been averaged, and the result is queued on `compute`: follows sync.momentum. "average" is a dense all-reduce of the
+ * optimizer's vectors for which compute waits; an algorithm that launches an exchange here calls this before it. */
+void sync_merged(struct sync *);
+/* Of one average of models and what sync_merged() sends with it; cost: its exposed seconds beside those of the compressor. */
+double sync_merge_bytes(const struct sync *, int workers);
+double sync_merged_cost(const struct sync *, const struct cost_model *);
 /* out = plain weighted average of x over the workers, uncompressed: what consensus() is for algorithms whose models differ. */
 void sync_mean_model(struct sync *, float *out);
 float *sync_vector(struct sync *);                              /* a zeroed arena of n on the device; freed with mem->free */

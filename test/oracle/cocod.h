@@ -37,6 +37,8 @@ static inline void oracle_cocod_step(struct oracle *o)
 			own->snapshot[i][j] = o->x[i][j];
 			o->send[i][j] = o->x[i][j] - o->z[j];
 		}
+	if (o->t + 1 > o->set->period)          /* there was something to merge */
+		oracle_merged(o);
 	oracle_average(o, o->send, own->flight);
 }
 
@@ -49,6 +51,7 @@ static inline double oracle_cocod_worth(const struct oracle_setup *p, const stru
 
 static const struct oracle_algorithm oracle_cocod = {
 	.name = "cocod",
+	.merges = true,
 	.own = sizeof(struct oracle_cocod_own),
 	.open = oracle_cocod_open,
 	.step = oracle_cocod_step,
