@@ -126,8 +126,8 @@ static void test_progress(const char *driver)
 	for (int i = 0; i < TRIES && !(done && fabs(taken - counted) < 1e-3); i++) {
 		struct asking a = { 10, &done };
 
-		done = false;
 		dev->ops->stream->sync(comm);
+		done = false;
 		dev->ops->stream->call(comm, ask, &a, sizeof(a));
 		taken = dev->ops->stream->waited(compute);
 		pause_of(21, 0.005, &counted);
