@@ -219,6 +219,15 @@ static inline double expected_bytes(const struct oracle_setup *p, int64_t n)
 	return power * rounds * 8 * k + (P - power) * (2 * 8 * k + k);
 }
 
+/* What the optimizers do with their state at a merge, and what of it that takes: one dense average of each vector. */
+__attribute__((unused)) static inline void setup_merged(struct oracle_setup *p, enum oracle_merged merged)
+{
+	double vectors = p->adamw ? 2 : p->momentum != 0;
+
+	p->merged = merged;
+	p->merged_bytes = merged == SHARE ? vectors * 2.0 * (world.size - 1) * 4 * KIT_N : 0;
+}
+
 /* What the oracle leaves behind. */
 struct oracle_run {
 	double *x, *mean;               /* steps × n: own model after each step; the consensus */
@@ -262,8 +271,9 @@ static inline struct oracle_run oracle_run(struct oracle_setup *p, const struct 
 		}
 		if (p->algorithm->bytes)
 			run.bytes = p->algorithm->bytes(&o);
+		run.bytes += p->merged_bytes * (double)o.shared_states;
 		run.per_step = p->algorithm->bytes_per_step ? p->algorithm->bytes_per_step(p, unit) :
-		               p->algorithm->every_step ? unit : unit / (double)p->period;
+		               p->algorithm->every_step ? unit : (unit + p->merged_bytes) / (double)p->period;
 		gap = o.gap;
 		oracle_close(&o);
 		if (gap >= GAP)

@@ -204,6 +204,8 @@ static void end_round(struct sync *s, int64_t t)
 		open_window(s, t);
 	if (measures && sends(state))
 		send_figures(s, t);
+	if (state->rounds > 1)
+		sync_merged(s);
 	sync_average(s, state->d, state->average, state->done);
 	state->end = t + state->period;
 }
@@ -251,7 +253,7 @@ static double adaptive_bytes(const struct sync *s, int workers)
 	const struct adaptive *state = s->state;
 	double figures = state->replays ? 0 : (double)(workers - 1) * sizeof(struct figures) / (double)state->every;
 
-	return (sync_average_bytes(s, workers) + figures) / (double)state->period;
+	return (sync_merge_bytes(s, workers) + figures) / (double)state->period;
 }
 
 /* With the period that such a machine would lead to. */
@@ -282,6 +284,7 @@ const struct sync_ops sync_adaptive = {
 	.name = "adaptive",
 	.paper = "CoCoD-SGD with a measured period; the rule: Shen et al., IJCAI 2019, arXiv 1906.12043",
 	.options = adaptive_options,
+	.averages_models = true,
 	.state_size = sizeof(struct adaptive),
 	.init = adaptive_init,
 	.bind = adaptive_bind,

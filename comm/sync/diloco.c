@@ -72,14 +72,14 @@ static double diloco_bytes(const struct sync *s, int workers)
 {
 	const struct diloco *state = s->state;
 
-	return sync_average_bytes(s, workers) / (double)state->period;
+	return sync_merge_bytes(s, workers) / (double)state->period;
 }
 
 static double diloco_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct diloco *state = s->state;
 
-	return m->forward + m->backward + s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	return m->forward + m->backward + (s->compress.ops->cost(&s->compress, m) + sync_merged_cost(s, m)) / (double)state->period;
 }
 
 static void diloco_release(struct sync *s)
@@ -94,6 +94,7 @@ const struct sync_ops sync_diloco = {
 	.name = "diloco",
 	.paper = "DiLoCo: Douillard et al. 2023, arXiv 2311.08105",
 	.options = diloco_options,
+	.averages_models = true,
 	.state_size = sizeof(struct diloco),
 	.init = diloco_init,
 	.bind = diloco_bind,

@@ -79,6 +79,8 @@ static void losp_step(struct sync *s, int64_t t)
 	dev->vec->diff(s->compute, s->n, state->d, state->z, state->d);
 	dev->vec->adopt(s->compute, s->n, state->average, state->z, s->x);
 	dev->vec->axpby(s->compute, s->n, state->lambda, state->d, 1, s->x);
+	if (t + 1 > state->period)      /* there was something to merge */
+		sync_merged(s);
 	sync_average(s, state->d, state->average, state->done);
 }
 
@@ -97,7 +99,7 @@ static double losp_bytes(const struct sync *s, int workers)
 {
 	const struct losp *state = s->state;
 
-	return sync_average_bytes(s, workers) / (double)state->period;
+	return sync_merge_bytes(s, workers) / (double)state->period;
 }
 
 static double losp_cost(const struct sync *s, const struct cost_model *m)
@@ -105,7 +107,7 @@ static double losp_cost(const struct sync *s, const struct cost_model *m)
 	const struct losp *state = s->state;
 	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m) / (double)state->period;
 
-	return compute > comm ? compute : comm;
+	return (compute > comm ? compute : comm) + sync_merged_cost(s, m) / (double)state->period;
 }
 
 static void losp_release(struct sync *s)
@@ -123,6 +125,7 @@ const struct sync_ops sync_losp = {
 	.name = "losp",
 	.paper = "OSP and LOSP, compensation reconstructed from the abstracts: Wang et al., ICPP 2019, JSAC 39(8) 2021",
 	.options = losp_options,
+	.averages_models = true,
 	.state_size = sizeof(struct losp),
 	.init = losp_init,
 	.bind = losp_bind,

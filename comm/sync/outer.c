@@ -45,6 +45,7 @@ void outer_round(struct outer *o, struct sync *s)
 	dev->stream->wait(s->compute, o->done);
 	outer_step(o, s, 0, s->n);
 	dev->mem->copy(s->compute, s->x, o->z, (size_t)s->n * sizeof(float), COPY_DEVICE);
+	sync_merged(s);
 }
 
 void outer_state(struct outer *o, struct sync *s, struct state_visitor *v)

@@ -89,14 +89,14 @@ static double slowmo_bytes(const struct sync *s, int workers)
 {
 	const struct slowmo *state = s->state;
 
-	return sync_average_bytes(s, workers) / (double)state->period;
+	return sync_merge_bytes(s, workers) / (double)state->period;
 }
 
 static double slowmo_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct slowmo *state = s->state;
 
-	return m->forward + m->backward + s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	return m->forward + m->backward + (s->compress.ops->cost(&s->compress, m) + sync_merged_cost(s, m)) / (double)state->period;
 }
 
 static void slowmo_release(struct sync *s)
@@ -111,6 +111,7 @@ const struct sync_ops sync_slowmo = {
 	.name = "slowmo",
 	.paper = "SlowMo: Wang et al., ICLR 2020, arXiv 1910.00643",
 	.options = slowmo_options,
+	.averages_models = true,
 	.state_size = sizeof(struct slowmo),
 	.init = slowmo_init,
 	.bind = slowmo_bind,

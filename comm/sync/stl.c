@@ -131,6 +131,7 @@ static void stl_step(struct sync *s, int64_t t)
 	sync_average(s, state->d, state->d, state->done);
 	dev->stream->wait(s->compute, state->done);
 	dev->vec->adopt(s->compute, s->n, state->d, state->z, s->x);
+	sync_merged(s);
 }
 
 /* T_s and k_s follow from the stage. */
@@ -152,11 +153,11 @@ static double frequency(const struct stl *state)
 	return (double)((state->steps + state->period - 1) / state->period) / (double)state->steps;
 }
 
-static double stl_bytes(const struct sync *s, int workers) { return sync_average_bytes(s, workers) * frequency(s->state); }
+static double stl_bytes(const struct sync *s, int workers) { return sync_merge_bytes(s, workers) * frequency(s->state); }
 
 static double stl_cost(const struct sync *s, const struct cost_model *m)
 {
-	return m->forward + m->backward + s->compress.ops->cost(&s->compress, m) * frequency(s->state);
+	return m->forward + m->backward + (s->compress.ops->cost(&s->compress, m) + sync_merged_cost(s, m)) * frequency(s->state);
 }
 
 static void stl_release(struct sync *s)
@@ -174,6 +175,7 @@ const struct sync_ops sync_stl = {
 	.name = "stl",
 	.paper = "STL-SGD: Shen et al., AAAI 2021, arXiv 2006.06377",
 	.options = stl_options,
+	.averages_models = true,
 	.state_size = sizeof(struct stl),
 	.init = stl_init,
 	.bind = stl_bind,

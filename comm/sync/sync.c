@@ -51,7 +51,7 @@ int sync_init(struct sync *s, const struct config *config, const struct tensor_i
 {
 	*s = (struct sync){ .ops = sync_find(config_string(config, "sync.algorithm")), .n = n };
 	CHECK(s->ops);
-	if (check_topology(s, config))
+	if (check_topology(s, config) || sync_read_policies(s, config))
 		return -1;
 	if (s->ops->state_size)
 		s->state = xcalloc(1, s->ops->state_size);

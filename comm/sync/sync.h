@@ -32,10 +32,14 @@ union state_real {
 	int64_t bits;
 };
 
+/* What becomes of the optimizers' state where models have been averaged (sync.momentum). */
+enum momentum { MOMENTUM_LOCAL, MOMENTUM_AVERAGE, MOMENTUM_RESET };
+
 struct sync_ops {
 	const char *name, *paper;
 	const char *topology;                                           /* values of topology.kind it works on, "ps|all-reduce"; NULL: all-reduce */
 	const struct option *options;
+	bool averages_models;                                           /* it calls sync_merged(): sync.momentum has a meaning */
 	size_t state_size;
 	int (*init)(struct sync *, const struct config *);              /* reads its keys; -1: error recorded. No device needed */
 	void (*bind)(struct sync *);                                    /* allocates; x holds the initial model, the same everywhere */
@@ -72,9 +76,13 @@ struct sync {
 	/* (optional) The decision log; set behind sync_init(). why: a few words, no commas. */
 	void (*log)(void *context, int64_t t, const char *what, int64_t value, const char *why);
 	void *log_context;
+	enum momentum momentum;
+	bool own_batchnorm;             /* evaluation and fingerprint take each worker's own statistics */
 	void *state;
 };
 
+extern const struct option sync_policies[];                     /* keys of group "sync" that hold for all algorithms */
+int sync_read_policies(struct sync *, const struct config *);    /* -1: error recorded */
 extern const struct sync_ops *const sync_list[];                /* NULL-terminated */
 const struct sync_ops *sync_find(const char *name);
 
@@ -106,6 +114,12 @@ double sync_average_bytes(const struct sync *, int workers);    /* of one such a
  * the arena, in order, each whole tensors; the array (xcalloc) is the sync's from then on. And the average of one of them. */
 void sync_cut(struct sync *, struct range *part, int parts);
 void sync_average_part(struct sync *, int part, const float *in, float *out, struct event *done);
+/* Models have been averaged, and the result is queued on `compute`: follows sync.momentum. "average" is a dense all-reduce of the
+ * optimizer's vectors for which compute waits; an algorithm that launches an exchange here calls this before it. */
+void sync_merged(struct sync *);
+/* Of one average of models and what sync_merged() sends with it; cost: its exposed seconds beside those of the compressor. */
+double sync_merge_bytes(const struct sync *, int workers);
+double sync_merged_cost(const struct sync *, const struct cost_model *);
 /* out = plain weighted average of x over the workers, uncompressed: what consensus() is for algorithms whose models differ. */
 void sync_mean_model(struct sync *, float *out);
 void sync_sum(struct sync *, float *v);                         /* v = sum over the workers of v, in stream order of `compute` */

@@ -51,10 +51,11 @@ static inline void oracle_adaptive_step(struct oracle *o)
 		own->at++;
 }
 
-static inline double oracle_adaptive_bytes(const struct oracle_setup *p, double unit) { return unit / p->key[ADAPTIVE_LIST]; }
+static inline double oracle_adaptive_bytes(const struct oracle_setup *p, double unit) { return (unit + p->merged_bytes) / p->key[ADAPTIVE_LIST]; }
 
 static const struct oracle_algorithm oracle_adaptive = {
 	.name = "adaptive",
+	.merges = true,
 	.own = sizeof(struct oracle_adaptive_own),
 	.draw = oracle_adaptive_draw,
 	.keys = oracle_adaptive_keys,

@@ -16,6 +16,7 @@
 
 enum { ORACLE_WORKERS = 8, ORACLE_RANGES = 8, ORACLE_KEYS = 8, ORACLE_VECTORS = 128 };
 enum oracle_method { DENSE, TOPK, GTOPK };
+enum oracle_merged { KEEP, SHARE, FORGET };     /* what each optimizer does with its state where models have been averaged */
 
 struct oracle_algorithm;
 
@@ -39,6 +40,8 @@ struct oracle_setup {
 	int64_t rise, end;              /* end > 0: instead it rises from 0 for `rise` steps and falls as a cosine, to 0 at `end` */
 	double momentum, weight_decay;
 	bool nesterov, adamw;
+	enum oracle_merged merged;
+	double merged_bytes;            /* that all ranks send to share the state once */
 };
 
 struct oracle {
@@ -55,6 +58,7 @@ struct oracle {
 	bool shared;                    /* step() sets it: all workers hold one model now, to the bit */
 	int64_t t, epoch, averages;     /* averages: of whole arenas, so far */
 	int64_t range_averages[ORACLE_RANGES];  /* and of each range */
+	int64_t born, shared_states;    /* born: the step before which the optimizers' state was 0 for the last time */
 	double gap;                     /* the narrowest choice so far */
 };
 
@@ -66,6 +70,7 @@ struct oracle_algorithm {
 	const char *name;               /* of sync.algorithm */
 	bool every_step;                /* it has no period */
 	bool dense_only;                /* it takes no compressor */
+	bool merges;                    /* it calls oracle_merged() */
 	size_t own;                     /* bytes of oracle->own */
 	void (*draw)(struct oracle_setup *, struct rng *, int64_t steps);       /* (optional) the keys, at random */
 	int (*keys)(const struct oracle_setup *, const char **sets);    /* (optional) writes "sync.KEY=VALUE" (xasprintf), returns how many */
@@ -289,7 +294,7 @@ static inline void oracle_average(struct oracle *o, double *const in[], double *
 static inline void oracle_optimize(struct oracle *o, int i, const double *gradient)
 {
 	const struct oracle_setup *p = o->set;
-	double lr = o->lr, steps = (double)o->t + 1, *x = o->x[i], *m = o->m[i], *s = o->s[i];
+	double lr = o->lr, steps = (double)(o->t - o->born) + 1, *x = o->x[i], *m = o->m[i], *s = o->s[i];
 
 	for (int64_t j = 0; j < p->n; j++) {
 		double g = gradient[j];
@@ -303,10 +308,38 @@ static inline void oracle_optimize(struct oracle *o, int i, const double *gradie
 		}
 		g += p->weight_decay * x[j];
 		if (p->momentum != 0) {
-			m[j] = o->t == 0 ? g : p->momentum * m[j] + g;
+			m[j] = o->t == o->born ? g : p->momentum * m[j] + g;
 			g = p->nesterov ? g + p->momentum * m[j] : m[j];
 		}
 		x[j] -= lr * g;
+	}
+}
+
+static inline void share(const struct oracle_setup *p, double *const state[])
+{
+	for (int64_t j = 0; j < p->n; j++) {
+		double mean = 0;
+
+		for (int i = 0; i < p->workers; i++)
+			mean += p->weight[i] * state[i][j];
+		for (int i = 0; i < p->workers; i++)
+			state[i][j] = mean;
+	}
+}
+
+/* Models have been averaged in step t. */
+static inline void oracle_merged(struct oracle *o)
+{
+	if (o->set->merged == SHARE) {
+		share(o->set, o->m);
+		share(o->set, o->s);
+		o->shared_states++;
+	} else if (o->set->merged == FORGET) {
+		for (int i = 0; i < o->set->workers; i++) {
+			memset(o->m[i], 0, (size_t)o->set->n * sizeof(double));
+			memset(o->s[i], 0, (size_t)o->set->n * sizeof(double));
+		}
+		o->born = o->t + 1;
 	}
 }
 

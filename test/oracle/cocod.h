@@ -8,6 +8,7 @@
 #include "local.h"
 
 struct oracle_cocod_own {
+	int launched;
 	double *snapshot[ORACLE_WORKERS], *flight;
 };
 
@@ -34,6 +35,8 @@ static inline void oracle_cocod_round(struct oracle *o)
 			own->snapshot[i][j] = o->x[i][j];
 			o->send[i][j] = o->x[i][j] - o->z[j];
 		}
+	if (own->launched++)
+		oracle_merged(o);
 	oracle_average(o, o->send, own->flight);
 }
 
@@ -53,6 +56,7 @@ static inline double oracle_cocod_worth(const struct oracle_setup *p, const stru
 
 static const struct oracle_algorithm oracle_cocod = {
 	.name = "cocod",
+	.merges = true,
 	.own = sizeof(struct oracle_cocod_own),
 	.open = oracle_cocod_open,
 	.step = oracle_cocod_step,

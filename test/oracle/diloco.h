@@ -58,6 +58,7 @@ static inline void oracle_diloco_step(struct oracle *o)
 	for (int64_t j = 0; j < n; j++)
 		oracle_outer_sgd(o->set, &o->z[j], &own->momentum_buffer[j], o->average[j]);
 	oracle_adopt(o);
+	oracle_merged(o);
 }
 
 static inline double oracle_diloco_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
@@ -67,6 +68,7 @@ static inline double oracle_diloco_worth(const struct oracle_setup *p, const str
 
 static const struct oracle_algorithm oracle_diloco = {
 	.name = "diloco",
+	.merges = true,
 	.own = sizeof(struct oracle_diloco_own),
 	.draw = oracle_diloco_draw,
 	.keys = oracle_diloco_keys,

@@ -59,6 +59,8 @@ static inline void oracle_losp_step(struct oracle *o)
 			o->x[i][j] = o->z[j] + lambda * own->progress[i][j];
 			own->progress[i][j] = 0;
 		}
+	if (o->t + 1 > o->set->period)          /* there was something to merge */
+		oracle_merged(o);
 	o->shared = lambda == 0;
 }
 
@@ -72,6 +74,7 @@ static inline double oracle_losp_worth(const struct oracle_setup *p, const struc
 
 static const struct oracle_algorithm oracle_losp = {
 	.name = "losp",
+	.merges = true,
 	.own = sizeof(struct oracle_losp_own),
 	.draw = oracle_losp_draw,
 	.keys = oracle_losp_keys,

@@ -60,6 +60,7 @@ static inline void oracle_slowmo_step(struct oracle *o)
 		o->z[j] -= alpha * gamma * own->u[j];
 	}
 	oracle_adopt(o);
+	oracle_merged(o);
 }
 
 static inline double oracle_slowmo_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
@@ -76,6 +77,7 @@ static inline bool oracle_slowmo_worth_holds(const struct oracle_setup *p, int64
 
 static const struct oracle_algorithm oracle_slowmo = {
 	.name = "slowmo",
+	.merges = true,
 	.own = sizeof(struct oracle_slowmo_own),
 	.draw = oracle_slowmo_draw,
 	.keys = oracle_slowmo_keys,

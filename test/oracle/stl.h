@@ -88,11 +88,12 @@ static inline bool oracle_stl_worth_holds(const struct oracle_setup *p, int64_t 
 /* In the first stage. */
 static inline double oracle_stl_bytes(const struct oracle_setup *p, double unit)
 {
-	return unit * ceil(p->key[STL_STEPS] / (double)p->period) / p->key[STL_STEPS];
+	return (unit + p->merged_bytes) * ceil(p->key[STL_STEPS] / (double)p->period) / p->key[STL_STEPS];
 }
 
 static const struct oracle_algorithm oracle_stl = {
 	.name = "stl",
+	.merges = true,
 	.own = sizeof(struct oracle_stl_own),
 	.draw = oracle_stl_draw,
 	.keys = oracle_stl_keys,
