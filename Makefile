@@ -123,8 +123,8 @@ $(BUILD)/libcocod.a: $(LIB_OBJ)
 	@echo "  AR    $@"
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-# Whatever else changes what an object is (CFLAGS, PREFIX, the compiler's version) makes all of them anew.
-FLAGS := $(subst ','\'',$(filter-out $(WARN),$(ALL_CFLAGS)) $(shell $(CC) -dumpfullversion -dumpversion 2>/dev/null))
+# Whatever else changes what an object is (CFLAGS, CUDA_ARCH, PREFIX, the compiler's version) makes all of them anew.
+FLAGS := $(subst ','\'',$(filter-out $(WARN),$(ALL_CFLAGS)) $(if $(filter 1,$(CUDA)),$(NVCC) $(CUDA_ARCH) $(CUDA_CFLAGS)) $(shell $(CC) -dumpfullversion -dumpversion 2>/dev/null))
 $(BUILD)/flags: FORCE
 	$(Q)mkdir -p $(@D) && echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 FORCE:

@@ -75,7 +75,7 @@ static int open_directory(struct run *run)
 	return status;
 }
 
-static int run_config(const struct config *config, bool dry_run, double started)
+static int run_config(struct config *config, bool dry_run, double started)
 {
 	struct run run = { .started = started };
 	int status = run_open_world(&run, config);

@@ -11,7 +11,7 @@
 #include "run.h"
 #include "tensorboard.h"
 
-/* The workers' average of parameters, and of batch-norm statistics, in the mean arenas. */
+/* The workers' average of parameters, and of batch-norm statistics (or the own ones), in the mean arenas. */
 static void make_mean(struct run *run)
 {
 	struct comm *comm = run->comm;
@@ -20,6 +20,10 @@ static void make_mean(struct run *run)
 	run->sync.ops->consensus(&run->sync, run->mean_x);
 	if (run->net.buffer_n == 0)
 		return;
+	if (run->sync.own_batchnorm) {
+		dev->mem->copy(run->compute, run->mean_buffer, run->net.buffer, (size_t)run->net.buffer_n * sizeof(float), COPY_DEVICE);
+		return;
+	}
 	dev->vec->scale(run->compute, run->net.buffer_n, (float)run->sync.weight[run->world.rank], run->net.buffer, run->mean_buffer);
 	comm_fork(comm, run->compute);
 	comm_allreduce(comm, run->mean_buffer, run->net.buffer_n, DTYPE_F32, REDUCE_SUM);

@@ -106,8 +106,12 @@ static void version_print_cuda(FILE *out, const struct device_config *config)
 	const char *why = "no NVIDIA driver is loaded here";
 	const struct backend *backend = backend_likely() ? backend_open(&why) : NULL;
 	struct device *dev = backend ? backend->device->open(config) : NULL;
+	const char *text = errors_text();       /* "error: why\n  hint: …\n" */
 
-	fprintf(out, "device %-12s %s\n", "cuda", dev ? dev->ops->describe(dev) : backend ? "the GPU does not answer" : why);
+	if (backend && !dev && !strncmp(text, "error: ", 7))
+		fprintf(out, "device %-12s %.*s\n", "cuda", (int)strcspn(text + 7, "\n"), text + 7);
+	else
+		fprintf(out, "device %-12s %s\n", "cuda", dev ? dev->ops->describe(dev) : why);
 	if (dev)
 		dev->ops->close(dev);
 	errors_clear();

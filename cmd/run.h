@@ -12,7 +12,9 @@
 #include "../core/lr.h"
 #include "../core/net.h"
 #include "../core/optimizer.h"
+#include "../core/slowdown.h"
 #include "../data/loader.h"
+#include "../data/partition.h"
 #include "../models/model.h"
 #include "rundir.h"
 
@@ -28,7 +30,7 @@ struct spent {
 };
 
 struct run {
-	const struct config *config;
+	struct config *config;
 	double started;                 /* clock_now() when the program began */
 	struct world world;
 	int workers, servers;           /* ranks that train: the first ones; parameter servers: the others */
@@ -41,6 +43,7 @@ struct run {
 	struct stream *compute;
 
 	struct dataset data;
+	struct partition partition;     /* who owns which training image */
 	struct net net;
 	struct optimizer optimizer;
 	struct lr_schedule lr;
@@ -50,7 +53,9 @@ struct run {
 	float *mean_x, *mean_buffer;    /* the averaged model, for evaluation; device memory */
 
 	int *batch;                     /* M_i of every worker */
+	double *speed;                  /* that they were chosen by; NULL: they were given */
 	int batch_total;
+	struct slowdown slowdown;
 	double epochs;                  /* planned */
 	int64_t steps_per_epoch, steps; /* steps: of the whole run */
 	int threads;
@@ -69,12 +74,16 @@ struct run {
 };
 
 /* Phases of opening. Each returns 0 or an exit status; mistakes are recorded with error(). All ranks return the same. */
-int run_open_world(struct run *, const struct config *);        /* transport, device, control communicator */
+int run_open_world(struct run *, struct config *);              /* transport, device, control communicator */
 int run_open_model(struct run *);                               /* data set, network, optimizer, algorithm: sizes only */
 int run_bind(struct run *);                                     /* memory, plans, communicator, loaders */
 void run_close(struct run *);
 /* If any rank has failed: the lowest one prints what it recorded; returns the highest status of all ranks. */
 int run_agree(struct run *, int status);
+
+/* batches.c: cluster.slowdown, and from train.batch the M_i; -1: error recorded on every rank. All ranks together. */
+int run_choose_batches(struct run *);
+int run_build_net(struct run *, struct net *, int batch);       /* the model, without a device; -1: error recorded */
 
 void run_load(struct run *, const struct batch *);              /* the batch into the network */
 void run_clock(struct run *);                                   /* brings run->spent up to now */

@@ -77,8 +77,10 @@ int rundir_create(struct rundir *d, const struct config *config)
 		hint("set output.dir to a folder that this user may write to");
 		return STATUS_FAILURE;
 	}
+	snprintf(used, sizeof(used), "%s/decisions.csv", d->path);
+	unlink(used);                   /* an earlier run's: this one may decide nothing */
 	config_print(config, f);
-	rundir_flush(f, used);
+	rundir_flush(f, "config.cfg");
 	fclose(f);
 	d->metrics = rundir_file(d, "metrics.csv");
 	fprintf(d->metrics, "step,epoch,loss,accuracy,lr,images_per_s,compute_ms,comm_ms,exposed_ms,bytes_sent,wall_s,virtual_s\n");
@@ -103,6 +105,19 @@ int rundir_open_log(struct rundir *d, int rank)
 	return STATUS_FAILURE;
 }
 
+void rundir_decision(struct rundir *d, int rank, int64_t step, const char *what, int64_t value, const char *why)
+{
+	char name[40] = "decisions.csv";
+
+	if (!d->decisions) {
+		if (rank)
+			snprintf(name, sizeof(name), "decisions-%03d.csv", rank);
+		d->decisions = rundir_file(d, name);
+		fprintf(d->decisions, "step,what,value,why\n");
+	}
+	fprintf(d->decisions, "%lld,%s,%lld,%s\n", (long long)step, what, (long long)value, why);
+}
+
 void rundir_flush(FILE *f, const char *what)
 {
 	if (fflush(f) || ferror(f))
@@ -119,4 +134,8 @@ void rundir_close(struct rundir *d)
 		fclose(d->events);
 	if (d->log)
 		fclose(d->log);
+	if (d->decisions) {
+		rundir_flush(d->decisions, "decisions.csv");
+		fclose(d->decisions);
+	}
 }

@@ -1,11 +1,13 @@
 /*
- * The run directory: config.cfg as resolved, metrics.csv, eval.csv, summary.json, TensorBoard events, rank-NNN.log. Rank 0 makes it
- * and writes all but the logs. A used directory is refused, so that no result is ever overwritten by accident.
+ * The run directory: config.cfg as resolved, metrics.csv, eval.csv, summary.json, TensorBoard events, rank-NNN.log, and decisions.csv if
+ * anything was decided by measured times. Rank 0 makes it and writes all but the logs and the other ranks' decisions. A used directory is
+ * refused, so that no result is ever overwritten by accident.
  */
 #ifndef COCOD_RUNDIR_H
 #define COCOD_RUNDIR_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 struct config;
@@ -15,6 +17,7 @@ struct rundir {
 	FILE *metrics, *eval;           /* rank 0 */
 	FILE *events;                   /* rank 0; NULL without output.tensorboard */
 	FILE *log;                      /* every rank */
+	FILE *decisions;                /* every rank; NULL before its first one */
 };
 
 /* output.dir with %n (output.name) and %t (start time) filled in. */
@@ -25,6 +28,8 @@ int rundir_create(struct rundir *, const struct config *);
 int rundir_open_log(struct rundir *, int rank);
 FILE *rundir_file(const struct rundir *, const char *name);     /* for writing; dies if that cannot be */
 void rundir_close(struct rundir *);
+/* A line for decisions.csv (of other ranks than 0: decisions-NNN.csv), which is made for the first one. */
+void rundir_decision(struct rundir *, int rank, int64_t step, const char *what, int64_t value, const char *why);
 /* Flushes a line and dies with the disk's own words if it could not be written. */
 void rundir_flush(FILE *, const char *what);
 

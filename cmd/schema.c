@@ -11,6 +11,7 @@
 #include "../core/lr.h"
 #include "../core/optimizer_list.h"
 #include "../data/dataset.h"
+#include "../data/partition.h"
 #include "../models/model.h"
 #include "schema.h"
 
@@ -38,8 +39,10 @@ static const struct option data_options[] = {
 static const struct option train_options[] = {
 	{ "epochs", OPTION_INT | OPTION_FLOAT, "10", 1e-6, 1e6, NULL, "how often all workers together see the training images" },
 	{ "max_steps", OPTION_INT, "0", 0, MANY, NULL, "ends the training after so many steps; 0: after the epochs" },
-	{ "batch", OPTION_INT | OPTION_LIST, "64", 1, 65536, NULL,
-	  "images of a worker in one step; a list gives each worker its own, [64, 32] (\"proportional\" comes in a later version)" },
+	{ "batch", OPTION_INT | OPTION_LIST | OPTION_STRING, "64", 1, 65536, "proportional",
+	  "images of a worker in one step; a list gives each worker its own, [64, 32]; \"proportional\" to its speed" },
+	{ "batch_mean", OPTION_INT, "64", 1, 65536, NULL, "batch proportional: images of a step, divided by the workers" },
+	{ "speeds", OPTION_LIST, "[]", 1e-9, 1e9, NULL, "batch proportional: a speed of each worker, in any unit; []: measured at the start" },
 	{ "seed", OPTION_INT, "1", 0, MANY, NULL, "of the initial weights, the order of the images, augmentation and dropout" },
 	{ "eval_every", OPTION_INT | OPTION_FLOAT, "1", 0, 1e6, NULL,
 	  "evaluates the averaged model every so many epochs; 0: only at the end" },
@@ -96,6 +99,8 @@ static const struct option cluster_options[] = {
 	{ "preset", OPTION_STRING, NULL, 0, 0, NULL, "name of a file in scripts/clusters that is read first" },
 	{ "inter.latency_us", OPTION_FLOAT, "50.0", 0, 1e7, NULL, "between two nodes: microseconds that a message takes at least" },
 	{ "inter.gbit_per_s", OPTION_FLOAT, "10.0", 1e-6, 1e5, NULL, "between two nodes: bandwidth" },
+	{ "slowdown", OPTION_LIST, "[]", 1, 1e6, NULL,
+	  "a factor of each rank (those left out: 1): its forward and backward take so many times as long, for experiments" },
 	{ "compute.images_per_s", OPTION_FLOAT, "0.0", 0, 1e9, NULL, "speed of one worker, for the prediction of --dry-run; 0: is measured" },
 	{ 0 },
 };
@@ -134,12 +139,14 @@ const struct schema *schema_all(void)
 	add("model", NULL, NULL, model_options, "the network");
 	ADD_ALL("model", "name", model_list, paper);
 	add("data", NULL, NULL, data_options, "the images");
+	add("data", NULL, NULL, partition_options, NULL);
 	ADD_ALL("data", "name", dataset_list, help);
 	add("train", NULL, NULL, train_options, "how long, in which steps");
 	add("optimizer", NULL, NULL, optimizer_options, "the update of the weights");
 	add("optimizer", NULL, NULL, lr_options, NULL);
 	ADD_ALL("optimizer", "name", optimizer_list, paper);
 	add("sync", NULL, NULL, sync_options, "the synchronisation algorithm");
+	add("sync", NULL, NULL, sync_policies, NULL);
 	ADD_ALL("sync", "algorithm", sync_list, paper);
 	add("topology", NULL, NULL, topology_options, "the way of the messages");
 	ADD_ALL("topology", "kind", topology_list, paper);
@@ -157,7 +164,7 @@ const struct schema *schema_all(void)
 	add("device", "kind", "cuda", NULL, "cuDNN, cuBLASLt and own kernels on an NVIDIA GPU, one worker each");
 	for (int i = 0; device_list[i]; i++)
 		add("device", "kind", device_list[i]->name, NULL, device_list[i]->help);
-	add("cluster", NULL, NULL, cluster_options, "the network, for predictions");
+	add("cluster", NULL, NULL, cluster_options, "the network, for predictions; slower ranks");
 	add("output", NULL, NULL, output_options, "the run directory");
 	return rows;
 }

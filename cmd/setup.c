@@ -157,7 +157,7 @@ static int choose_servers(struct run *run)
 	return hint("start one rank more for each server: mpirun -np %d gives one worker", run->servers + 1);
 }
 
-int run_open_world(struct run *run, const struct config *config)
+int run_open_world(struct run *run, struct config *config)
 {
 	struct device_config device = { 0 };
 	int status;
@@ -186,29 +186,23 @@ int run_open_world(struct run *run, const struct config *config)
 	return status ? status : run_agree(run, check_same_device(run) ? STATUS_CONFIG : 0);
 }
 
-static int choose_batches(struct run *run)
+/* Drawn by every rank for itself, with its own C library's logarithms: let no image get lost between two of them. */
+static void open_partition(struct run *run)
 {
-	int n = run->workers;
-	double *list = xcalloc((size_t)n + 1, sizeof(double));
-	int count = config_list(run->config, "train.batch", list, n + 1), rc = 0;
+	struct partition_rule rule = partition_rule(run->config, (uint64_t)config_int(run->config, "train.seed"));
+	char hex[65], *all = xcalloc((size_t)run->workers, sizeof(hex));
+	struct sha256 hash;
 
-	run->batch = xcalloc((size_t)n, sizeof(int));
-	if (config_type(run->config, "train.batch") == OPTION_LIST && count != n) {
-		error("train.batch (%s) lists %d batch sizes, but %d worker%s", config_origin(run->config, "train.batch"), count, n,
-		      n == 1 ? " trains" : "s train");
-		rc = hint("give one number for all workers, or one for each");
-	}
-	for (int r = 0; r < n && !rc; r++) {
-		run->batch[r] = (int)list[count == n ? r : 0];
-		run->batch_total += run->batch[r];
-	}
-	if (!rc && run->batch_total > run->data.train.count) {
-		error("one step of all workers takes %d images, but %s has %lld", run->batch_total, run->data.def->name,
-		      (long long)run->data.train.count);
-		rc = hint("use a smaller train.batch or fewer workers");
-	}
-	free(list);
-	return rc;
+	partition_open(&run->partition, &rule, &run->data.train, run->data.classes, run->workers, run->batch);
+	sha256_init(&hash);
+	if (run->partition.sample)
+		sha256_add(&hash, run->partition.sample, (size_t)run->data.train.count * sizeof(*run->partition.sample));
+	sha256_end(&hash, hex);
+	comm_host_gather(run->team, hex, all, sizeof(hex));
+	for (int r = 1; r < run->workers; r++)
+		if (strcmp(all, all + (size_t)r * sizeof(hex)))
+			die(STATUS_FAILURE, "rank %d divides the training images otherwise than rank 0: other data or another C library there?", r);
+	free(all);
 }
 
 static int plan_steps(struct run *run)
@@ -225,17 +219,17 @@ static int plan_steps(struct run *run)
 	return lr_init(&run->lr, run->config, run->epochs);
 }
 
-static int build_net(struct run *run)
+int run_build_net(struct run *run, struct net *net, int batch)
 {
 	const char *name = config_string(run->config, "model.name");
 	const struct model_def *model = model_find(name);
-	struct model_input input = { run->batch[run->world.rank], run->data.h, run->data.w, run->data.c, run->data.classes };
+	struct model_input input = { batch, run->data.h, run->data.w, run->data.c, run->data.classes };
 
 	CHECK(model);
-	net_init(&run->net, name, (uint64_t)config_int(run->config, "train.seed"));
-	if (model->build(&run->net, &input, run->config) < 0)
+	net_init(net, name, (uint64_t)config_int(run->config, "train.seed"));
+	if (model->build(net, &input, run->config) < 0)
 		return -1;
-	return net_finish(&run->net);
+	return net_finish(net);
 }
 
 /* A server has neither data nor network: it only agrees. */
@@ -247,8 +241,9 @@ int run_open_model(struct run *run)
 		return status;
 	if (run_serves(run))
 		return run_agree(run, 0);
-	if (choose_batches(run) || plan_steps(run) || build_net(run))
+	if (run_choose_batches(run) || plan_steps(run) || run_build_net(run, &run->net, run->batch[run->world.rank]))
 		return run_agree(run, STATUS_CONFIG);
+	open_partition(run);
 	optimizer_init(&run->optimizer, optimizer_find(config_string(run->config, "optimizer.name")), run->config);
 	return run_agree(run, sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) ? STATUS_CONFIG : 0);
 }
@@ -286,6 +281,7 @@ static void open_loaders(struct run *run)
 		.workers = run->workers,
 		.worker = run->world.rank,
 		.batch = run->batch,
+		.partition = &run->partition,
 		.prefetch = (int)config_int(run->config, "data.prefetch"),
 		.cyclic = true,
 		.draws = run->images.image != NULL,
@@ -317,6 +313,13 @@ static void check_same_start(struct run *run)
 	free(all);
 }
 
+static void log_decision(void *context, int64_t t, const char *what, int64_t value, const char *why)
+{
+	struct run *run = context;
+
+	rundir_decision(&run->dir, run->world.rank, t, what, value, why);
+}
+
 int run_bind(struct run *run)
 {
 	const struct device_ops *dev = run->device->ops;
@@ -338,6 +341,8 @@ int run_bind(struct run *run)
 	net_init_params(&run->net);
 	check_same_start(run);
 	optimizer_bind(&run->optimizer, run->device, run->net.n);
+	run->sync.log = log_decision;
+	run->sync.log_context = run;
 	sync_bind(&run->sync, run->comm, run->compute, &run->optimizer, run->net.x, run->net.g, run->batch);
 	run->mean_x = dev->mem->alloc(run->device, (size_t)run->net.n * sizeof(float));
 	run->mean_buffer = dev->mem->alloc(run->device, (size_t)(run->net.buffer_n + 1) * sizeof(float));
@@ -368,8 +373,10 @@ void run_close(struct run *run)
 	net_free(&run->net);
 	if (run->comm)
 		comm_close(run->comm);
+	partition_close(&run->partition);
 	dataset_close(&run->data);
 	free(run->batch);
+	free(run->speed);
 	if (run->compute)
 		run->device->ops->stream->close(run->compute);
 	if (run->team != run->control)

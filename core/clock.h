@@ -1,7 +1,8 @@
-/* The wall clock: seconds, monotonic, from an arbitrary start. */
+/* Clocks: seconds, monotonic, from an arbitrary start. */
 #ifndef COCOD_CLOCK_H
 #define COCOD_CLOCK_H
 
-double clock_now(void);
+double clock_now(void);         /* the wall's */
+double clock_cpu(void);         /* processor time of the calling thread */
 
 #endif

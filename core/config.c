@@ -195,6 +195,23 @@ int config_strings(const struct config *c, const char *key, const char **values,
 	return count;
 }
 
+bool config_is_text(const struct config *c, const char *key)
+{
+	const struct value *v = &find(c, key)->value;
+
+	return v->type == OPTION_STRING || (v->type == OPTION_LIST && v->count && v->item[0].type == OPTION_STRING);
+}
+
+void config_decide(struct config *c, const char *key, const int *values, int count)
+{
+	struct value *v = &c->setting[find(c, key) - c->setting].value;
+
+	value_release(v);
+	*v = (struct value){ .type = OPTION_LIST, .item = xcalloc((size_t)count, sizeof *v->item), .count = count };
+	for (int i = 0; i < count; i++)
+		v->item[i] = (struct value){ .type = OPTION_INT, .i = values[i] };
+}
+
 enum option_type config_type(const struct config *c, const char *key)
 {
 	return (enum option_type)find(c, key)->value.type;

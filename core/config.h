@@ -42,11 +42,15 @@ bool config_bool(const struct config *, const char *key);
 const char *config_string(const struct config *, const char *key);      /* lives as long as the config */
 int config_list(const struct config *, const char *key, double *values, int most);      /* returns the count; a scalar counts as one */
 int config_strings(const struct config *, const char *key, const char **values, int most);
+bool config_is_text(const struct config *, const char *key);            /* a string, or a list of strings */
 enum option_type config_type(const struct config *, const char *key);   /* which of the allowed types was given */
 bool config_has(const struct config *, const char *key);                /* has a value: given, or a default that is not NULL */
 bool config_given(const struct config *, const char *key);              /* given by the preset, the file or a set */
 /* "run.cfg:12", "--set", "preset gtopk-1gbe" or "default": where the value came from; for messages of later checks. */
 const char *config_origin(const struct config *, const char *key);
+
+/* A value that said how to decide ("proportional") becomes what was decided: config_print() writes it from now on. */
+void config_decide(struct config *, const char *key, const int *values, int count);
 
 /* All values in force, as a config file that gives the same run (with the defaults spelled out). */
 void config_print(const struct config *, FILE *);

@@ -18,6 +18,7 @@
 #include "../core/rng.h"
 #include "augment.h"
 #include "loader.h"
+#include "partition.h"
 
 struct position {
 	int64_t epoch, step;
@@ -39,7 +40,9 @@ struct loader {
 	int64_t first_image;            /* the split's place among the data set's images */
 	int batch;                      /* this worker's */
 	int64_t steps, from, to;        /* the shard is [from, to) of the order */
-	uint32_t *order;                /* of `ordered`; the maker's alone */
+	const uint32_t *own;            /* the samples that are ordered; NULL: all of the split */
+	int64_t owned;
+	uint32_t *order;                /* of epoch `ordered`; the maker's alone */
 	int64_t ordered;
 	struct position reader;
 	bool started;
@@ -58,11 +61,12 @@ struct loader {
 
 /* ---- order and shards ---- */
 
-void loader_order(uint64_t seed, int64_t epoch, int64_t count, uint32_t *order)
+/* whose: 0: everybody's; else worker + 1. */
+static void shuffle(uint64_t seed, int64_t epoch, uint32_t whose, int64_t count, uint32_t *order)
 {
 	struct rng rng;
 
-	rng_init(&rng, seed, RNG_SHUFFLE, (uint64_t)epoch, 0);
+	rng_init(&rng, seed, RNG_SHUFFLE, (uint64_t)epoch, whose);
 	for (int64_t i = 0; i < count; i++)
 		order[i] = (uint32_t)i;
 	for (int64_t i = count - 1; i > 0; i--) {
@@ -73,6 +77,8 @@ void loader_order(uint64_t seed, int64_t epoch, int64_t count, uint32_t *order)
 		order[j] = swap;
 	}
 }
+
+void loader_order(uint64_t seed, int64_t epoch, int64_t count, uint32_t *order) { shuffle(seed, epoch, 0, count, order); }
 
 static int64_t batch_total(int workers, const int *batch)
 {
@@ -141,15 +147,21 @@ static void make_filler(struct loader *l, struct slot *s, int i)
 		memset(s->image + (size_t)i * pixels, 0, pixels * sizeof(float));
 }
 
+static void make_order(struct loader *l, int64_t epoch)
+{
+	shuffle(l->config.seed, epoch, l->own ? (uint32_t)l->config.worker + 1 : 0, l->owned, l->order);
+	for (int64_t i = 0; i < l->owned && l->own; i++)
+		l->order[i] = l->own[l->order[i]];
+	l->ordered = epoch;
+}
+
 static void make_batch(struct loader *l, struct slot *s, const struct position *at)
 {
 	bool train = l->config.train;
 	int64_t begin = l->from + at->step * l->batch;
 
-	if (train && l->ordered != at->epoch) {
-		loader_order(l->config.seed, at->epoch, l->split->count, l->order);
-		l->ordered = at->epoch;
-	}
+	if (train && l->ordered != at->epoch)
+		make_order(l, at->epoch);
 	s->at = *at;
 	s->count = l->to - begin < l->batch ? (int)(l->to - begin) : l->batch;
 	for (int i = 0; i < s->count; i++) {
@@ -270,6 +282,16 @@ double loader_waited(const struct loader *l)
 
 /* ---- life ---- */
 
+/* The shard of a worker who owns its samples is the whole of them. */
+static void take_own(struct loader *l, const struct partition *p, const struct loader_config *c)
+{
+	CHECK(p->workers == c->workers && p->from[p->workers] == l->split->count && l->to - l->from == p->from[c->worker + 1] - p->from[c->worker]);
+	l->own = p->sample + p->from[c->worker];
+	l->owned = l->to - l->from;
+	l->from = 0;
+	l->to = l->owned;
+}
+
 static int plan(struct loader *l, const struct loader_config *c)
 {
 	int64_t count = l->split->count, total = batch_total(c->workers, c->batch);
@@ -281,7 +303,10 @@ static int plan(struct loader *l, const struct loader_config *c)
 			error("the training set has %lld images, one step of all workers takes %lld", (long long)count, (long long)total);
 			return hint("make train.batch smaller, or use fewer workers (now %d)", c->workers);
 		}
-		l->order = xcalloc((size_t)count, sizeof *l->order);
+		l->owned = count;
+		if (c->partition && c->partition->sample)
+			take_own(l, c->partition, c);
+		l->order = xcalloc((size_t)l->owned, sizeof *l->order);
 		l->ordered = -1;
 	} else {
 		evaluation_shard(count, c->workers, c->worker, &l->from, &l->to);

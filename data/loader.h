@@ -7,6 +7,9 @@
  * epoch to epoch. Augmentation of a sample is a function of (seed, epoch, sample). So neither the number of threads nor a
  * resume changes a bit.
  *
+ * With a partition (partition.h) each worker owns its samples: an epoch is a permutation of its own ones, a function of (seed, epoch,
+ * worker). Everything else is the same.
+ *
  * Evaluation: the split in order, cut into contiguous shards of ceil sizes; the last batch is filled up with label -1.
  */
 #ifndef COCOD_LOADER_H
@@ -16,6 +19,7 @@
 #include "dataset.h"
 
 struct loader;
+struct partition;
 
 struct loader_config {
 	uint64_t seed;
@@ -23,6 +27,7 @@ struct loader_config {
 	bool augment;                   /* random crop and flip, as the data set allows */
 	int workers, worker;
 	const int *batch;               /* batch size of each worker (M_i) */
+	const struct partition *partition;      /* (train) who owns what, for these workers and batches; NULL or iid: nobody. Outlives the loader */
 	int prefetch;                   /* batches made ahead by the loader's thread; 0: made by the caller */
 	bool draws;                     /* batches are records for a device that augments by itself (batch.draw), not images */
 	bool cyclic;                    /* (train) never ends: epoch follows epoch; else ends after each epoch until loader_start */

@@ -194,7 +194,7 @@ static double error_of(struct array *a, double least)
 static void worse(double *worst, double d)
 {
 	if (!(d <= *worst))
-		*worst = d;
+		*worst = isnan(d) ? INFINITY : d;       /* a NaN would lose against the next finite one */
 }
 
 /* Calls tests(rig) for both types of activations. */

@@ -62,6 +62,7 @@ static inline const struct schema *kit_schema(void)
 	for (int i = 0; optimizer_list[i]; i++)
 		rows[count++] = (struct schema){ "optimizer", "name", optimizer_list[i]->name, optimizer_list[i]->options, "" };
 	rows[count++] = (struct schema){ "sync", NULL, NULL, select[1], "" };
+	rows[count++] = (struct schema){ "sync", NULL, NULL, sync_policies, "" };
 	for (int i = 0; sync_list[i]; i++)
 		rows[count++] = (struct schema){ "sync", "algorithm", sync_list[i]->name, sync_list[i]->options, "" };
 	rows[count++] = (struct schema){ "topology", NULL, NULL, select[2], "" };
@@ -78,6 +79,7 @@ static inline const struct schema *kit_schema(void)
 }
 
 static const char *const method_name[] = { "none", "topk", "gtopk" };
+static const char *const momentum_name[] = { "local", "average", "reset" };
 
 static inline struct config *kit_config(const struct oracle_setup *p, const char *scope, const char *fusion)
 {
@@ -90,6 +92,7 @@ static inline struct config *kit_config(const struct oracle_setup *p, const char
 		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%g", i ? ", " : "", p->warmup[i]);
 	sets[count++] = xasprintf("sync.algorithm=%s", p->algorithm->name);
 	sets[count++] = xasprintf("sync.period=%d", (int)p->period);
+	sets[count++] = xasprintf("sync.momentum=%s", momentum_name[p->merged]);
 	sets[count++] = xasprintf("compress.method=%s", method_name[p->method]);
 	sets[count++] = xasprintf("compress.density=%.17g", p->density);
 	sets[count++] = xasprintf("compress.warmup=[%s]", list);
@@ -118,10 +121,12 @@ static inline void kit_ranges(struct oracle_setup *p, const char *scope, const c
 	bool whole = !strcmp(scope, "model") || !strcmp(fusion, "model");
 
 	p->ranges = 0;
+	p->tensors = KIT_TENSORS;
 	for (int64_t i = 0, from = 0; i < KIT_TENSORS; i++) {
 		struct range r = kit_range((int)i);
 		int64_t end = r.offset + r.n;
 
+		p->tensor_end[i] = end;
 		if ((whole || (!strcmp(fusion, "size") && end - from < 250)) && i + 1 < KIT_TENSORS)
 			continue;
 		p->offset[p->ranges] = from;

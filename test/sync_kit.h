@@ -7,7 +7,9 @@
 #define SYNC_KIT_H
 
 #include <string.h>
+#include <time.h>
 
+#include "../core/clock.h"
 #include "kit_config.h"
 #include "ranks.h"
 
@@ -78,6 +80,10 @@ struct manner {
 	bool look;                      /* calls consensus() after every third step, and the state visitor */
 	double delay;
 	const int *batch;
+	double pace;                    /* seconds that this rank takes longer for each step */
+	/* of decisions */
+	void (*log)(void *context, int64_t t, const char *what, int64_t value, const char *why);
+	void *log_context;
 };
 
 static inline void kit_train(struct kit *k, const struct oracle_setup *p, const char *scope, const char *fusion, const struct manner *how,
@@ -99,9 +105,12 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	optimizer_init(&optimizer, optimizer_find(p->adamw ? "adamw" : "sgd"), config);
 	optimizer_bind(&optimizer, k->dev, KIT_N);
 	CHECK(sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == 0);
+	sync.log = how->log;
+	sync.log_context = how->log_context;
 	sync_bind(&sync, k->comm, k->compute, &optimizer, x, g, how->batch);
 	k->comm->delay = how->delay;
 	before = k->comm->bytes_sent;
+	trace->rank = world.rank;
 	trace->said = sync.ops->bytes(&sync, k->comm->size);
 	for (int64_t t = 0; t < how->steps; t++) {
 		if (how->epoch_steps && t % how->epoch_steps == 0)
@@ -126,8 +135,13 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 			if (k->dev->ops->stream->progress)
 				k->dev->ops->stream->progress(k->dev);
 		}
+		for (double until = clock_now() + how->pace; clock_now() < until; nanosleep(&(struct timespec){ 0, 100000 }, NULL))
+			if (k->dev->ops->stream->progress)
+				k->dev->ops->stream->progress(k->dev);
+		trace->took[t] = -clock_now();
 		sync_step(&sync, t);
 		kit_read(k, host, x);
+		trace->took[t] += clock_now();
 		memcpy(trace->x + t * KIT_N, host, sizeof(host));
 		if (how->look && t % 3 == 1) {
 			sync.ops->consensus(&sync, out);
@@ -138,6 +152,7 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 			sync_state(&sync, &reader.visitor);
 	}
 	sync_state(&sync, &reader.visitor);
+	kit_read(k, trace_keep(trace, "model"), x);
 	k->dev->ops->stream->sync(k->comm->stream);
 	trace->bytes = how->look ? NAN : (double)(k->comm->bytes_sent - before);
 	k->comm->delay = 0;
@@ -161,7 +176,7 @@ static const double GAP = 5e-6;
 
 static inline bool wanted(const char *name) { return strstr(name, filter) != NULL; }
 
-static inline double worst(double a, double d) { return !(d <= a) ? d : a; }    /* NaN wins */
+static inline double worst(double a, double d) { return isnan(a) || isnan(d) ? NAN : d > a ? d : a; }   /* NaN wins, for ever */
 
 __attribute__((unused)) static const struct { const char *name; double momentum, weight_decay; bool nesterov, adamw; double lr; } optimizers[] = {
 	{ "plain", 0, 0, false, false, 0.06 },
@@ -204,6 +219,15 @@ static inline double expected_bytes(const struct oracle_setup *p, int64_t n)
 	return power * rounds * 8 * k + (P - power) * (2 * 8 * k + k);
 }
 
+/* What the optimizers do with their state at a merge, and what of it that takes: one dense average of each vector. */
+__attribute__((unused)) static inline void setup_merged(struct oracle_setup *p, enum oracle_merged merged)
+{
+	double vectors = p->adamw ? 2 : p->momentum != 0;
+
+	p->merged = merged;
+	p->merged_bytes = merged == SHARE ? vectors * 2.0 * (world.size - 1) * 4 * KIT_N : 0;
+}
+
 /* What the oracle leaves behind. */
 struct oracle_run {
 	double *x, *mean;               /* steps × n: own model after each step; the consensus */
@@ -240,11 +264,16 @@ static inline struct oracle_run oracle_run(struct oracle_setup *p, const struct 
 			}
 			run.shared[t] = o.shared;
 		}
-		for (int r = 0; r < p->ranges; r++)
+		run.bytes = 0;
+		for (int r = 0; r < p->ranges; r++) {
 			unit += expected_bytes(p, p->length[r]);
-		run.bytes = p->algorithm->bytes ? p->algorithm->bytes(&o) : unit * (double)o.averages;
+			run.bytes += expected_bytes(p, p->length[r]) * (double)o.range_averages[r];
+		}
+		if (p->algorithm->bytes)
+			run.bytes = p->algorithm->bytes(&o);
+		run.bytes += p->merged_bytes * (double)o.shared_states;
 		run.per_step = p->algorithm->bytes_per_step ? p->algorithm->bytes_per_step(p, unit) :
-		               p->algorithm->every_step ? unit : unit / (double)p->period;
+		               p->algorithm->every_step ? unit : (unit + p->merged_bytes) / (double)p->period;
 		gap = o.gap;
 		oracle_close(&o);
 		if (gap >= GAP)

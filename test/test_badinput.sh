@@ -106,7 +106,7 @@ set_ 2 'did you mean "cocod"?' sync.algorithm=cocd
 set_ 2 'sync.algorithm = "asgd" is not known; known are: ssgd, local, cocod' sync.algorithm=asgd
 set_ 2 'did you mean "gtopk"?' compress.method=gtopkk
 set_ 2 'did you mean "fashion-mnist"?' data.name=fashion_mnist
-set_ 2 'topology.kind = "ring" is not known; known are: all-reduce' topology.kind=ring
+set_ 2 'topology.kind = "ring" is not known; known are: all-reduce, gossip' topology.kind=ring
 set_ 2 'schedule.fusion = "sizes" is not known' schedule.fusion=sizes
 set_ 2 'device.kind = "gpu" is not known; known are: auto, cuda, cpu' device.kind=gpu
 set_ 2 "comm.transport = \"nccl\": the workers compute on CPUs" device.kind=cpu comm.transport=nccl
@@ -117,9 +117,11 @@ set_ 2 'there is no cluster.preset "nowhere"' cluster.preset=nowhere
 
 # ---- the config: types and ranges ----
 
-config 2 ':3: train.batch = 2.5 is a float; allowed: an integer, or a list of integers' 'train:\n{\n batch = 2.5;\n};\n'
-config 2 'train.batch = "proportional" is a string' 'train: { batch = "proportional"; };\n'
-config 2 '("proportional" comes in a later version)' 'train: { batch = "proportional"; };\n'
+config 2 ':3: train.batch = 2.5 is a float; allowed: an integer, or a string, or a list of integers' 'train:\n{\n batch = 2.5;\n};\n'
+config 2 'train.batch = "proportionate" is not known; known are: proportional' 'train: { batch = "proportionate"; };\n'
+config 2 ':1) is a list of strings' 'train: { batch = ("proportional"); };\n' --dry-run
+config 2 'data.partition = "noniid" is not known' 'data: { partition = "noniid"; };\n'
+config 2 'cluster.slowdown = 0.5 is out of range' 'cluster: { slowdown = [0.5]; };\n'
 config 2 'optimizer.nesterov = 1 is an integer; allowed: true or false' 'optimizer: { nesterov = 1; };\n'
 set_ 2 'train.batch = 0 is out of range: it must be from 1 to 65536' train.batch=0
 set_ 2 'train.batch = 70000 is out of range' 'train.batch=[64, 70000]'

@@ -38,9 +38,11 @@ static void test_round(void)
 	conv_cache_add(c, "fprop a", "62:2=5,27=1", 14.5f);
 	conv_cache_add(c, "dgrad+= a", "67", 20);
 	conv_cache_add(c, "fprop a", "63", 13.5f);
+	conv_cache_add(c, "dgrad+= b", CONV_NONE, 0);
 	again = open_one();
 	ok(has(c, "fprop a", "63", 13.5f) && has(c, "dgrad+= a", "67", 20), "what was added is known");
 	ok(has(again, "fprop a", "63", 13.5f) && has(again, "dgrad+= a", "67", 20), "and in the next run, the last line of a key");
+	ok(has(again, "dgrad+= b", CONV_NONE, 0), "also that there is no engine");
 	conv_cache_close(c);
 	conv_cache_close(again);
 }

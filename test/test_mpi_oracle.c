@@ -223,6 +223,34 @@ static void test_late(void)
 	report("averages that are late", &tally);
 }
 
+/* The optimizers' state shared or forgotten where models have been averaged. */
+static void test_momentum(enum oracle_merged merged)
+{
+	for (int i = 0; oracle_list[i]; i++) {
+		const struct oracle_algorithm *a = oracle_list[i];
+		struct tally tally = fresh;
+		char name[100];
+		struct rng rng;
+
+		snprintf(name, sizeof(name), "%s, momentum %s", a->name, momentum_name[merged]);
+		if (!a->merges || !wanted(name))
+			continue;
+		rng_init(&rng, 4, RNG_TEST, hash_bytes(a->name, strlen(a->name)), (uint32_t)merged);
+		for (int optimizer = 0; optimizer < 4; optimizer++)
+			for (int m = DENSE; m <= (a->dense_only ? DENSE : GTOPK); m++) {
+				int period = 1 + (optimizer + m) % 3;
+				struct manner how = { .steps = 11, .batch = m % 2 ? even : uneven };
+				struct oracle_setup p = setup(a, (enum oracle_method)m, 0.3, period, optimizer, how.batch, "model", "size");
+
+				setup_merged(&p, merged);
+				if (a->draw)
+					a->draw(&p, &rng, how.steps);
+				compare(&p, "model", "size", &how, optimizer % 2, &tally);
+			}
+		report(name, &tally);
+	}
+}
+
 /* ---- the closed form ---- */
 
 static void test_closed_form(void)
@@ -272,6 +300,8 @@ int main(int argc, char **argv)
 	test_adamw();
 	test_warmup();
 	test_late();
+	test_momentum(SHARE);
+	test_momentum(FORGET);
 	kit_close(&kits[0]);
 	kit_close(&kits[1]);
 	return ranks_close();

@@ -80,6 +80,14 @@ for algorithm in ssgd local cocod; do
 done
 train 2 late --set sync.algorithm=cocod --set comm.delay_ms=30 && train 2 early --set sync.algorithm=cocod && same late early
 ok $? "a slow network"
+# The log of a run that measures its period gives the same run again.
+train 2 measured --set sync.algorithm=adaptive --set sync.every=1 --set sync.period_max=4 --set comm.delay_ms=250
+ok $? "a period that is measured"
+periods=$(sed 1d "$dir/measured/decisions.csv" 2>/dev/null | cut -d, -f3 | paste -sd,)
+case $periods in 1,*[2-4]*) true ;; *) false ;; esac && head -n 1 "$dir/measured/decisions.csv" | grep -qx 'step,what,value,why'
+ok $? "decisions.csv has them in the documented columns, and they grow beyond 1: $periods"
+train 2 replayed --set sync.algorithm=adaptive --set sync.every=1 --set "sync.periods=[$periods]" && same measured replayed
+ok $? "the same periods, replayed: the same bits"
 train 3 unequal --set 'train.batch=[8, 16, 24]' && train 3 unequal2 --set 'train.batch=[8, 16, 24]' && same unequal unequal2
 ok $? "unequal batches, repeated"
 

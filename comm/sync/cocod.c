@@ -26,6 +26,7 @@
  * average has come, and is intact then: the average goes to a buffer of its own.
  *
  * Momentum, weight decay: local, never corrected (the analysis has none; as in the Overlap-Local-SGD authors' re-implementation).
+ * sync.momentum changes that at each merge; "average" is waited for and takes away from what this algorithm is for.
  * Batch-norm statistics are averaged for evaluation only. Unequal batches: weights M_i / sum(M) (proportional sampling).
  *
  * Limits: between k and 2k-1 own steps beyond the common point: large k with skewed data diverges. Fully hidden only if the
@@ -78,6 +79,7 @@ static void cocod_step(struct sync *s, int64_t t)
 	} else {
 		dev->stream->wait(s->compute, state->done);
 		dev->vec->merge(s->compute, s->n, state->average, s->x, state->z, state->d);
+		sync_merged(s);
 	}
 	sync_average(s, state->d, state->average, state->done);
 	state->launched++;
@@ -99,7 +101,7 @@ static double cocod_bytes(const struct sync *s, int workers)
 {
 	const struct cocod *state = s->state;
 
-	return sync_average_bytes(s, workers) / (double)state->period;
+	return sync_merge_bytes(s, workers) / (double)state->period;
 }
 
 static double cocod_cost(const struct sync *s, const struct cost_model *m)
@@ -107,7 +109,7 @@ static double cocod_cost(const struct sync *s, const struct cost_model *m)
 	const struct cocod *state = s->state;
 	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m) / (double)state->period;
 
-	return compute > comm ? compute : comm;
+	return (compute > comm ? compute : comm) + sync_merged_cost(s, m) / (double)state->period;
 }
 
 static void cocod_release(struct sync *s)
@@ -126,6 +128,7 @@ const struct sync_ops sync_cocod = {
 	.paper = "CoCoD-SGD: Shen et al., IJCAI 2019, arXiv 1906.12043",
 	.topology = "all-reduce|ps",
 	.options = cocod_options,
+	.averages_models = true,
 	.state_size = sizeof(struct cocod),
 	.init = cocod_init,
 	.bind = cocod_bind,

@@ -10,7 +10,8 @@
  *     comm                      | average |               | average |
  *
  * The difference to z is what is sent (DESIGN 3): dense, z + average(x_i - z) is the weighted average of the x_i up to rounding; with
- * a compressor, what a worker could not send is in its residual, not in its model. The momentum stays local.
+ * a compressor, what a worker could not send is in its residual, not in its model. The momentum stays local,
+ * unless sync.momentum says otherwise.
  *
  * Limits: k steps of drift between workers, at the end of each period the exchange is exposed in full.
  */
@@ -58,6 +59,7 @@ static void local_step(struct sync *s, int64_t t)
 	sync_average(s, state->d, state->d, state->done);
 	dev->stream->wait(s->compute, state->done);
 	dev->vec->adopt(s->compute, s->n, state->d, state->z, s->x);
+	sync_merged(s);
 }
 
 static void local_state(struct sync *s, struct state_visitor *v)
@@ -71,14 +73,14 @@ static double local_bytes(const struct sync *s, int workers)
 {
 	const struct local *state = s->state;
 
-	return sync_average_bytes(s, workers) / (double)state->period;
+	return sync_merge_bytes(s, workers) / (double)state->period;
 }
 
 static double local_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct local *state = s->state;
 
-	return m->forward + m->backward + s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	return m->forward + m->backward + (s->compress.ops->cost(&s->compress, m) + sync_merged_cost(s, m)) / (double)state->period;
 }
 
 static void local_release(struct sync *s)
@@ -96,6 +98,7 @@ const struct sync_ops sync_local = {
 	.paper = "Local SGD: Stich, ICLR 2019",
 	.topology = "all-reduce|ps",
 	.options = local_options,
+	.averages_models = true,
 	.state_size = sizeof(struct local),
 	.init = local_init,
 	.bind = local_bind,

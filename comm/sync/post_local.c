@@ -17,7 +17,7 @@
  * S-SGD's part is ssgd.c itself. At t' the compressor's residuals change their meaning: before, e_i is gradient that was not sent
  * and would move the model by -lr e_i; afterwards it is movement. So e_i = -lr e_i with the rate of step t', and for plain SGD nothing
  * is lost. With momentum it is a little too small (what went through S-SGD would have been amplified by 1/(1 - momentum)).
- * Momentum: the same everywhere at t', local from then on.
+ * Momentum: the same everywhere at t', local from then on (or as sync.momentum says).
  *
  * Limits: those of S-SGD before t', those of Local SGD after it. bytes() and cost() speak of the phase under way.
  */
@@ -156,6 +156,7 @@ static void post_local_step(struct sync *s, int64_t t)
 	sync_average(s, state->d, state->d, state->done);
 	s->device->ops->stream->wait(s->compute, state->done);
 	s->device->ops->vec->adopt(s->compute, s->n, state->d, state->z, s->x);
+	sync_merged(s);
 }
 
 /* Before the switch all models are one, and copying it costs no exchange. */
@@ -185,7 +186,7 @@ static double post_local_bytes(const struct sync *s, int workers)
 {
 	const struct post_local *state = s->state;
 
-	return sync_average_bytes(s, workers) / (double)(is_local(state) ? state->period : 1);
+	return is_local(state) ? sync_merge_bytes(s, workers) / (double)state->period : sync_average_bytes(s, workers);
 }
 
 static double post_local_cost(const struct sync *s, const struct cost_model *m)
@@ -194,7 +195,7 @@ static double post_local_cost(const struct sync *s, const struct cost_model *m)
 
 	if (!is_local(state))
 		return sync_ssgd.cost(s, m);
-	return m->forward + m->backward + s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	return m->forward + m->backward + (s->compress.ops->cost(&s->compress, m) + sync_merged_cost(s, m)) / (double)state->period;
 }
 
 static void post_local_release(struct sync *s)
@@ -216,6 +217,7 @@ const struct sync_ops sync_post_local = {
 	.paper = "post-local SGD: Lin et al., ICLR 2020, arXiv 1808.07217",
 	.topology = "all-reduce|ps",
 	.options = post_local_options,
+	.averages_models = true,
 	.state_size = sizeof(struct post_local),
 	.init = post_local_init,
 	.bind = post_local_bind,

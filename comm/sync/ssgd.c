@@ -25,7 +25,11 @@ struct ssgd {
 	struct event **done;            /* one a bucket */
 };
 
-static bool overlaps(const struct sync *s) { return s->compress.ops->any_cut || s->compress.per_bucket; }
+/* May pieces go as they become final? One worker has nothing to send, and one pass over the whole arena is cheapest. */
+static bool overlaps(const struct sync *s)
+{
+	return s->compress.per_bucket || (s->compress.ops->any_cut && !(s->comm && s->comm->size == 1));
+}
 
 static int ssgd_init(struct sync *s, const struct config *config)
 {

@@ -1,4 +1,6 @@
 /* What all synchronisation algorithms share. */
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,32 +45,69 @@ static int check_topology(const struct sync *s, const struct config *config)
 	return hint("set compress.method = \"none\" or topology.kind = \"all-reduce\"");
 }
 
+int sync_dense_only(const struct sync *s, const struct config *config, const char *why)
+{
+	if (!strcmp(s->compress.ops->name, "none"))
+		return 0;
+	error("sync.algorithm = \"%s\" (%s) takes no compressor, but compress.method = \"%s\" (%s): %s", s->ops->name,
+	      config_origin(config, "sync.algorithm"), s->compress.ops->name, config_origin(config, "compress.method"), why);
+	return hint("set compress.method = \"none\", or an algorithm that averages over all workers, \"local\" or \"cocod\"");
+}
+
 int sync_init(struct sync *s, const struct config *config, const struct tensor_info *tensor, int tensors, int64_t n)
 {
 	*s = (struct sync){ .ops = sync_find(config_string(config, "sync.algorithm")), .n = n };
 	CHECK(s->ops);
-	if (check_topology(s, config))
+	if (check_topology(s, config) || sync_read_policies(s, config))
 		return -1;
 	if (s->ops->state_size)
 		s->state = xcalloc(1, s->ops->state_size);
 	schedule_init(&s->schedule, config, tensor, tensors, n);
-	if (compress_init(&s->compress, config))
+	if (compress_init(&s->compress, config) || s->ops->init(s, config))
 		return -1;
-	return s->ops->init(s, config);
+	if (!s->part) {
+		struct range *whole = xcalloc(1, sizeof(*whole));
+
+		*whole = s->schedule.whole;
+		sync_cut(s, whole, 1);
+	}
+	return 0;
 }
 
-/* The pieces in which the compressor sees the vector when nothing is gained by starting early. */
-static const struct range *average_ranges(const struct sync *s, int *count)
+static struct range tensors_between(const struct range *whole, int64_t from, int64_t to)
 {
-	*count = s->compress.per_bucket ? s->schedule.buckets : 1;
-	return s->compress.per_bucket ? s->schedule.bucket : &s->schedule.whole;
+	const struct tensor_info *first = whole->tensor, *end = whole->tensor + whole->tensors;
+	struct range r = { from, to - from, NULL, 0 };
+
+	while (first < end && first->offset < from)
+		first++;
+	for (r.tensor = first; first < end && first->offset < to; first++)
+		r.tensors++;
+	return r;
+}
+
+/* A piece ends where a part ends, and where a bucket does if the compressor wants to see them one by one. */
+void sync_cut(struct sync *s, struct range *part, int parts)
+{
+	const struct range *bucket = s->compress.per_bucket ? s->schedule.bucket : &s->schedule.whole;
+
+	CHECK(part[0].offset == 0 && part[parts - 1].offset + part[parts - 1].n == s->n);
+	s->part = part;
+	s->parts = parts;
+	s->piece = xcalloc((size_t)(parts + s->schedule.buckets), sizeof(*s->piece));
+	for (int64_t from = 0; from < s->n; from += s->piece[s->pieces++].n) {
+		int64_t part_end = part->offset + part->n, bucket_end = bucket->offset + bucket->n;
+		int64_t to = part_end < bucket_end ? part_end : bucket_end;
+
+		s->piece[s->pieces] = tensors_between(&s->schedule.whole, from, to);
+		part += part_end == to;
+		bucket += bucket_end == to;
+	}
 }
 
 void sync_bind(struct sync *s, struct comm *comm, struct stream *compute, struct optimizer *optimizer, float *x, float *g, const int *batch)
 {
-	const struct range *ranges;
 	double total = 0;
-	int count;
 
 	s->device = comm->device;
 	s->compute = compute;
@@ -82,8 +121,7 @@ void sync_bind(struct sync *s, struct comm *comm, struct stream *compute, struct
 	for (int r = 0; r < comm->size; r++)
 		s->weight[r] = batch[r] / total;
 	comm_expect_allreduce(comm, s->n, DTYPE_F32);   /* for sync_mean_model() */
-	ranges = average_ranges(s, &count);
-	compress_bind(&s->compress, comm, s->weight, ranges, count, s->n);
+	compress_bind(&s->compress, comm, s->weight, s->piece, s->pieces, s->n);
 	s->ops->bind(s);
 }
 
@@ -93,6 +131,8 @@ void sync_release(struct sync *s)
 		s->ops->release(s);
 	compress_release(&s->compress);
 	schedule_release(&s->schedule);
+	free(s->part);
+	free(s->piece);
 	free(s->weight);
 	free(s->state);
 	*s = (struct sync){ 0 };
@@ -137,39 +177,58 @@ void sync_optimize(struct sync *s)
 	optimizer_step(s->optimizer, s->compute, 0, s->n, s->g, s->x);
 }
 
-void sync_average(struct sync *s, const float *in, float *out, struct event *done)
+static void average_between(struct sync *s, int64_t from, int64_t to, const float *in, float *out, struct event *done)
 {
-	const struct range *ranges;
-	int count;
-
-	ranges = average_ranges(s, &count);
 	comm_fork(s->comm, s->compute);
-	for (int i = 0; i < count; i++)
-		compress_average(&s->compress, &ranges[i], in, out);
+	for (int i = 0; i < s->pieces; i++)
+		if (s->piece[i].offset >= from && s->piece[i].offset < to)
+			compress_average(&s->compress, &s->piece[i], in, out);
 	comm_mark(s->comm, done);
+}
+
+void sync_average(struct sync *s, const float *in, float *out, struct event *done) { average_between(s, 0, s->n, in, out, done); }
+
+void sync_average_part(struct sync *s, int part, const float *in, float *out, struct event *done)
+{
+	const struct range *r = &s->part[part];
+
+	average_between(s, r->offset, r->offset + r->n, in, out, done);
 }
 
 double sync_average_bytes(const struct sync *s, int workers)
 {
-	const struct range *ranges;
 	double bytes = 0;
-	int count;
 
-	ranges = average_ranges(s, &count);
-	for (int i = 0; i < count; i++)
-		bytes += s->compress.ops->bytes(&s->compress, ranges[i].n, workers);
+	for (int i = 0; i < s->pieces; i++)
+		bytes += s->compress.ops->bytes(&s->compress, s->piece[i].n, workers);
 	return bytes;
+}
+
+void sync_sum(struct sync *s, float *v)
+{
+	comm_fork(s->comm, s->compute);
+	comm_allreduce(s->comm, v, s->n, DTYPE_F32, REDUCE_SUM);
+	comm_mark(s->comm, s->comm->forked);
+	s->device->ops->stream->wait(s->compute, s->comm->forked);
 }
 
 void sync_mean_model(struct sync *s, float *out)
 {
-	const struct stream_ops *stream = s->device->ops->stream;
-
 	s->device->ops->vec->scale(s->compute, s->n, (float)s->weight[s->comm->rank], s->x, out);
-	comm_fork(s->comm, s->compute);
-	comm_allreduce(s->comm, out, s->n, DTYPE_F32, REDUCE_SUM);
-	comm_mark(s->comm, s->comm->forked);
-	stream->wait(s->compute, s->comm->forked);
+	sync_sum(s, out);
+}
+
+void sync_log(struct sync *s, int64_t t, const char *what, int64_t value, const char *why, ...)
+{
+	char text[160];
+	va_list ap;
+
+	if (!s->log)
+		return;
+	va_start(ap, why);
+	vsnprintf(text, sizeof(text), why, ap);
+	va_end(ap);
+	s->log(s->log_context, t, what, value, text);
 }
 
 float *sync_vector(struct sync *s) { return s->device->ops->mem->alloc(s->device, (size_t)s->n * sizeof(float)); }

@@ -32,10 +32,14 @@ union state_real {
 	int64_t bits;
 };
 
+/* What becomes of the optimizers' state where models have been averaged (sync.momentum). */
+enum momentum { MOMENTUM_LOCAL, MOMENTUM_AVERAGE, MOMENTUM_RESET };
+
 struct sync_ops {
 	const char *name, *paper;
 	const char *topology;                                           /* values of topology.kind it works on, "ps|all-reduce"; NULL: all-reduce */
 	const struct option *options;
+	bool averages_models;                                           /* it calls sync_merged(): sync.momentum has a meaning */
 	size_t state_size;
 	int (*init)(struct sync *, const struct config *);              /* reads its keys; -1: error recorded. No device needed */
 	void (*bind)(struct sync *);                                    /* allocates; x holds the initial model, the same everywhere */
@@ -56,6 +60,8 @@ struct sync {
 	const struct sync_ops *ops;
 	struct compress compress;
 	struct schedule schedule;
+	struct range *part, *piece;     /* the arena in parts (sync_cut), and in pieces as the compressor sees it; in order, owned */
+	int parts, pieces;
 
 	/* from sync_bind on */
 	struct device *device;
@@ -67,9 +73,16 @@ struct sync {
 	double *weight;                 /* M_i / sum M of every rank; owned */
 	double lr;                      /* of the step under way; set by the trainer before begin() */
 	int64_t epoch;                  /* of the step under way; set by sync_epoch() */
+	/* (optional) The decision log; set behind sync_init(). why: a few words, no commas. */
+	void (*log)(void *context, int64_t t, const char *what, int64_t value, const char *why);
+	void *log_context;
+	enum momentum momentum;
+	bool own_batchnorm;             /* evaluation and fingerprint take each worker's own statistics */
 	void *state;
 };
 
+extern const struct option sync_policies[];                     /* keys of group "sync" that hold for all algorithms */
+int sync_read_policies(struct sync *, const struct config *);    /* -1: error recorded */
 extern const struct sync_ops *const sync_list[];                /* NULL-terminated */
 const struct sync_ops *sync_find(const char *name);
 
@@ -89,14 +102,29 @@ void sync_state(struct sync *, struct state_visitor *);         /* the algorithm
 
 /* ---- for the algorithms ---- */
 
+/* For init(): -1, with error() and hint(), if there is a compressor. why: what it would spoil. */
+int sync_dense_only(const struct sync *, const struct config *, const char *why);
 /* Local optimizer step on the whole arena. */
 void sync_optimize(struct sync *);
 /* out = average over the workers of in (whole arenas; out may be in), through the compressor: forks from compute, queues, and
  * records `done` behind it. */
 void sync_average(struct sync *, const float *in, float *out, struct event *done);
 double sync_average_bytes(const struct sync *, int workers);    /* of one such average, a rank */
+/* Called in init by an algorithm that exchanges the arena in parts: the compressor sees nothing across their bounds. The parts cover
+ * the arena, in order, each whole tensors; the array (xcalloc) is the sync's from then on. And the average of one of them. */
+void sync_cut(struct sync *, struct range *part, int parts);
+void sync_average_part(struct sync *, int part, const float *in, float *out, struct event *done);
+/* Models have been averaged, and the result is queued on `compute`: follows sync.momentum. "average" is a dense all-reduce of the
+ * optimizer's vectors for which compute waits; an algorithm that launches an exchange here calls this before it. */
+void sync_merged(struct sync *);
+/* Of one average of models and what sync_merged() sends with it; cost: its exposed seconds beside those of the compressor. */
+double sync_merge_bytes(const struct sync *, int workers);
+double sync_merged_cost(const struct sync *, const struct cost_model *);
 /* out = plain weighted average of x over the workers, uncompressed: what consensus() is for algorithms whose models differ. */
 void sync_mean_model(struct sync *, float *out);
+void sync_sum(struct sync *, float *v);                         /* v = sum over the workers of v, in stream order of `compute` */
+/* A decision from measured times, good from step t on: such a run repeats only by its log. what: the name, value: what was decided. */
+void sync_log(struct sync *, int64_t t, const char *what, int64_t value, const char *why, ...) __attribute__((format(printf, 5, 6)));
 float *sync_vector(struct sync *);                              /* a zeroed arena of n on the device; freed with mem->free */
 
 #endif

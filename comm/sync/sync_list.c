@@ -1,16 +1,34 @@
-/* The synchronisation algorithms. A new one: one file plus one line in each half. */
+/* The synchronisation algorithms. A new one: one file plus one line here. */
 #include <stddef.h>
 
 #include "sync.h"
 
-extern const struct sync_ops sync_ssgd, sync_local, sync_cocod, sync_post_local, sync_ssp, sync_asp;
+#define ALGORITHMS(A) \
+	A(ssgd) \
+	A(post_local) \
+	A(pipe) \
+	A(local) \
+	A(cocod) \
+	A(overlap_local) \
+	A(losp) \
+	A(easgd) \
+	A(slowmo) \
+	A(diloco) \
+	A(streaming_diloco) \
+	A(eager_diloco) \
+	A(vrl) \
+	A(stl) \
+	A(adaptive) \
+	A(acco) \
+	A(dpsgd) \
+	A(sgp) \
+	A(adpsgd) \
+	A(ssp) \
+	A(asp)
 
-const struct sync_ops *const sync_list[] = {
-	&sync_ssgd,
-	&sync_local,
-	&sync_cocod,
-	&sync_post_local,
-	&sync_ssp,
-	&sync_asp,
-	NULL,
-};
+#define DECLARE(name) extern const struct sync_ops sync_##name;
+#define ENTRY(name) &sync_##name,
+
+ALGORITHMS(DECLARE)
+
+const struct sync_ops *const sync_list[] = { ALGORITHMS(ENTRY) NULL };

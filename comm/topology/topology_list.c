@@ -25,8 +25,11 @@ static const struct topology_ops ps = {
 	.options = ps_options,
 };
 
+extern const struct topology_ops topology_gossip;
+
 const struct topology_ops *const topology_list[] = {
 	&all_reduce,
+	&topology_gossip,
 	&ps,
 	NULL,
 };

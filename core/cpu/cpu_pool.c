@@ -25,7 +25,7 @@ struct pool_args {
 static struct pool_args pool_args(struct stream *s, const struct pool_desc *d)
 {
 	CHECK(d->kernel >= 1 && d->stride >= 1 && d->pad <= d->kernel / 2);     /* every window sees a pixel of the image */
-	CHECK(!d->max || d->kernel < 16);                                       /* its positions fit a byte */
+	CHECK(!d->max || d->kernel <= 16);                                      /* its positions fit a byte */
 	return (struct pool_args){
 		.kernel = layer_kernels_tables[stream_cpu(s)->isa],
 		.d = d,

@@ -32,6 +32,7 @@ struct conv_plan {
 	float *padded_dw;
 	void *narrow_dw;                        /* bf16, to be widened */
 	void *dx;                               /* to be added; only where no engine adds */
+	bool adds;                              /* dx += … has been planned */
 	char name[160];
 };
 
@@ -92,11 +93,12 @@ static void plan_wgrad(struct conv_plan *p)
 		p->narrow_dw = alloc(p, p->weights * (int64_t)sizeof(uint16_t));
 }
 
-static void plan_dgrad(struct conv_plan *p)
+/* Planned when it is first asked for, in the first pass, which is never recorded: only inputs with several readers want it. */
+static void plan_dgrad_add(struct conv_plan *p)
 {
 	const struct conv_desc *d = &p->desc;
 
-	plan_direction(p, CONV_DGRAD);
+	p->adds = true;
 	plan_direction(p, CONV_DGRAD_ADD);
 	if (p->choice[CONV_DGRAD].execution && !p->choice[CONV_DGRAD_ADD].execution)
 		p->dx = alloc(p, (int64_t)d->n * d->h * d->w * d->c * (int64_t)dtype_size(p->library->device->base.activation));
@@ -158,7 +160,7 @@ struct conv_plan *cuda_conv_plan(struct device *device, const struct conv_desc *
 	} else {
 		plan_direction(p, CONV_FPROP);
 		if (p->desc.pitch == d->c)
-			plan_dgrad(p);
+			plan_direction(p, CONV_DGRAD);
 		plan_wgrad(p);
 		name_plan(p);
 	}
@@ -246,7 +248,11 @@ void cuda_conv_bwd_data(struct stream *s, struct conv_plan *p, const void *dy, c
 	CHECK(d->pitch == d->c);
 	if (p->product[DGRAD]) {
 		multiply(s, p, DGRAD, dy, weights, accumulate, dx);
-	} else if (accumulate && p->dx) {
+		return;
+	}
+	if (accumulate && !p->adds)
+		plan_dgrad_add(p);
+	if (accumulate && p->dx) {
 		convolve(s, p, CONV_DGRAD, p->dx, weights, dy);
 		cuda_grad_add(s, (int64_t)d->n * d->h * d->w * d->c, p->dx, dx);
 	} else {

@@ -84,7 +84,9 @@ static bool parse(char *line, char **key, char **engine, float *us)
 	*key = line;
 	*engine = middle + 3;
 	*us = strtof(blank + 1, &end);
-	return end > blank + 1 && *us > 0 && !strcmp(end, " us") && isdigit((unsigned char)**engine);
+	if (end == blank + 1 || strcmp(end, " us"))
+		return false;
+	return strcmp(*engine, CONV_NONE) ? *us > 0 && isdigit((unsigned char)**engine) : *us == 0;
 }
 
 static void read_file(struct conv_cache *c)
@@ -202,7 +204,7 @@ void conv_cache_add(struct conv_cache *c, const char *key, const char *engine, f
 {
 	char *line = xasprintf("%s = %s %.1f us\n", key, engine, us);
 
-	CHECK(!strstr(key, " = ") && !strchr(engine, ' ') && us > 0);
+	CHECK(!strstr(key, " = ") && !strchr(engine, ' ') && (us > 0 || !strcmp(engine, CONV_NONE)));
 	put(c, key, engine, us);
 	if (c->path)
 		append(c, line);

@@ -13,6 +13,9 @@
 
 struct conv_cache;
 
+#define CONV_NONE "-"   /* in place of an engine: none does it right */
+
+
 /* Reads the file of this GPU ("NVIDIA H100 80GB HBM3") and this version of the library, if there is one. Never NULL: without a
  * place for a file the cache lasts as long as the program. */
 struct conv_cache *conv_cache_open(const char *gpu, const char *library);
@@ -21,7 +24,7 @@ const char *conv_cache_path(const struct conv_cache *);                 /* NULL:
 
 /* The engine (valid until the next conv_cache_add) and its time in µs; NULL: not known. */
 const char *conv_cache_find(const struct conv_cache *, const char *key, float *us);
-/* Remembers it here and in the file. The key holds no " = ", the engine no blank. */
+/* Remembers it here and in the file. The key holds no " = ", the engine no blank; CONV_NONE takes 0 µs. */
 void conv_cache_add(struct conv_cache *, const char *key, const char *engine, float us);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "../die.h"
 #include "conv_cache.h"
+#include "conv_select.h"
 #include "cublas.h"
 
 static const char *cudnn_version(char text[24])
@@ -52,6 +53,7 @@ void cuda_conv_library_close(struct cuda_device *device)
 
 	if (!l)
 		return;
+	conv_kept_free(l);
 	conv_cache_close(l->cache);
 	CUBLAS(cublasLtDestroy(l->blas));
 	CUDNN(cudnnDestroy(l->target.handle));

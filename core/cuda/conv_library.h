@@ -11,6 +11,7 @@
 #include "cudnn_graph.h"
 
 struct conv_cache;
+struct conv_kept;
 
 struct conv_library {
 	struct cuda_device *device;
@@ -18,6 +19,7 @@ struct conv_library {
 	cudaStream_t stream;            /* which the handle is set to; NULL: none yet */
 	cublasLtHandle_t blas;
 	struct conv_cache *cache;
+	struct conv_kept *kept;         /* engines that are open: conv_select.c */
 	bool announced, crowded;        /* said once: that plans are measured; that there is no memory to do so */
 };
 

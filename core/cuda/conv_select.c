@@ -1,7 +1,10 @@
 /*
- * The clock. The first TRIALS engines that build run on the device, on a stream of its own, with buffers that are there for the
+ * The clock. Engines that build, up to TRIALS, run on the device, on a stream of its own, with buffers that are there for the
  * measurement only and hold values between ½ and 1 of either sign (a GPU is faster on zeros, it draws less power). Where there is no
  * memory for that, the first engine is taken.
+ *
+ * The heuristics like to propose one engine in a dozen tile sizes before they come to the next, so of each engine only the first
+ * OF_ONE get a trial.
  *
  * An engine for dx += … must be seen to add before it is used: from dx = 0, the second of two runs has to double what the first one
  * left. Nothing else would tell: the heuristics propose the same engines for = and for +=, and training goes on without the lost
@@ -18,7 +21,7 @@
 #include "../die.h"
 #include "conv_cache.h"
 
-enum { TRIALS = 8, BATCHES = 3, RUNS = 10, BLOCK = 1 << 17, SAMPLE = 2048 };
+enum { TRIALS = 24, OF_ONE = 4, ENGINE_NUMBERS = 1000, BATCHES = 3, RUNS = 10, BLOCK = 1 << 17, SAMPLE = 2048 };
 
 /* ---- keys ---- */
 
@@ -162,7 +165,7 @@ static float measure(struct trial *t, struct execution *e)
 		CUDA(cudaEventElapsedTime(&ms, t->from, t->to));
 		best = fminf(best, ms * 1000 / RUNS);
 	}
-	return best;
+	return fmaxf(roundf(best * 10) / 10, 0.1f);    /* as the file has it: the next run must come to the same conclusions */
 }
 
 /* ---- the choice ---- */
@@ -185,19 +188,23 @@ static void announce(struct conv_library *l)
 	l->announced = true;
 }
 
-/* Fills in the fastest of the engines; t == NULL: the first that builds. */
-static void choose(struct trial *t, struct conv_choice *choice, const struct engine *engine, int count)
+/* Fills in the fastest of the engines; t == NULL: the first that builds. Returns how many were built. */
+static int choose(struct trial *t, struct conv_choice *choice, const struct engine *engine, int count)
 {
+	unsigned char tried[ENGINE_NUMBERS] = { 0 };
 	float best = FLT_MAX;
+	int built = 0;
 
-	for (int i = 0, built = 0; i < count && built < (t ? TRIALS : 1); i++) {
+	for (int i = 0; i < count && built < (t ? TRIALS : 1); i++) {
+		int number = atoi(engine[i].text) % ENGINE_NUMBERS;
 		int64_t workspace;
-		struct execution *e = open_allowed(choice->graph, engine[i].text, &workspace);
+		struct execution *e = tried[number] < OF_ONE ? open_allowed(choice->graph, engine[i].text, &workspace) : NULL;
 		float us = 0;
 
 		if (!e)
 			continue;
 		built++;
+		tried[number]++;
 		if (t)
 			us = measure(t, e);
 		if (us >= best) {
@@ -210,6 +217,7 @@ static void choose(struct trial *t, struct conv_choice *choice, const struct eng
 		choice->us = best = us;
 		memcpy(choice->engine, engine[i].text, ENGINE_TEXT);
 	}
+	return built;
 }
 
 static void measure_all(struct conv_library *l, const struct conv_problem *p, const struct conv_rules *rules, const char *key,
@@ -218,13 +226,16 @@ static void measure_all(struct conv_library *l, const struct conv_problem *p, co
 	struct engine *engine = xcalloc(ENGINES_MOST, sizeof(*engine));
 	int count = conv_engines(choice->graph, rules, engine);
 	struct trial t;
+	int built;
 
 	announce(l);
 	if (count && trial_open(&t, l, p)) {
-		choose(&t, choice, engine, count);
+		built = choose(&t, choice, engine, count);
 		trial_close(&t);
 		if (choice->execution)
 			conv_cache_add(l->cache, key, choice->engine, choice->us);
+		else if (built)         /* what does not even build may be for want of a library, and build tomorrow */
+			conv_cache_add(l->cache, key, CONV_NONE, 0);
 	} else if (count && p->direction != CONV_DGRAD_ADD) {
 		if (!l->crowded)
 			warn("no device memory is left to measure convolutions; cuDNN's first proposals are taken");
@@ -239,39 +250,98 @@ static struct conv_rules rules_of(const struct conv_library *l)
 	return (struct conv_rules){ l->device->base.config.precision, l->device->base.config.deterministic };
 }
 
+static bool is_none(const char *engine) { return engine && !strcmp(engine, CONV_NONE); }
+
 float conv_known(struct conv_library *l, const struct conv_problem *p)
 {
 	const struct conv_rules rules = rules_of(l);
 	char *key = key_of(p, &rules);
 	float us = 0;
 
-	conv_cache_find(l->cache, key, &us);
+	if (is_none(conv_cache_find(l->cache, key, &us)))
+		us = FLT_MAX;
 	free(key);
 	return us;
+}
+
+static void close_choice(struct conv_choice *c)
+{
+	execution_close(c->execution);
+	conv_graph_close(c->graph);
+	*c = (struct conv_choice){ .graph = NULL };
+}
+
+/* Leaves it empty if there is no engine. */
+static void open_choice(struct conv_library *l, const struct conv_problem *p, const struct conv_rules *rules, const char *key,
+                        struct conv_choice *c)
+{
+	const char *known = conv_cache_find(l->cache, key, &c->us);
+
+	if (is_none(known))
+		return;
+	c->graph = conv_graph_open(&l->target, p);
+	if (c->graph && known && strlen(known) < ENGINE_TEXT) {
+		snprintf(c->engine, sizeof(c->engine), "%s", known);
+		c->execution = open_allowed(c->graph, known, &c->workspace);
+	}
+	if (c->graph && !c->execution)
+		measure_all(l, p, rules, key, c);
+	if (!c->execution)
+		close_choice(c);
+}
+
+/* ---- shared ---- */
+
+struct conv_kept {
+	struct conv_library *library;
+	char *key;
+	struct conv_choice choice;
+	int users;                      /* it goes with the last one */
+	struct conv_kept *next;
+};
+
+static void drop(struct conv_kept *k)
+{
+	struct conv_kept **at = &k->library->kept;
+
+	while (*at != k)
+		at = &(*at)->next;
+	*at = k->next;
+	close_choice(&k->choice);
+	free(k->key);
+	free(k);
 }
 
 struct conv_choice conv_select(struct conv_library *l, const struct conv_problem *p)
 {
 	const struct conv_rules rules = rules_of(l);
-	struct conv_choice choice = { .graph = conv_graph_open(&l->target, p) };
 	char *key = key_of(p, &rules);
-	const char *known = conv_cache_find(l->cache, key, &choice.us);
+	struct conv_kept *k = l->kept;
 
-	if (choice.graph && known && strlen(known) < ENGINE_TEXT) {
-		snprintf(choice.engine, sizeof(choice.engine), "%s", known);
-		choice.execution = open_allowed(choice.graph, known, &choice.workspace);
+	while (k && strcmp(k->key, key))
+		k = k->next;
+	if (!k) {
+		k = xcalloc(1, sizeof(*k));
+		*k = (struct conv_kept){ .library = l, .key = xstrdup(key), .next = l->kept };
+		l->kept = k;
+		open_choice(l, p, &rules, key, &k->choice);
+		/* That there is no engine is kept to the end: to look for one in vain takes a second, too. */
+		k->choice.kept = k->choice.execution ? k : NULL;
 	}
-	if (choice.graph && !choice.execution)
-		measure_all(l, p, &rules, key, &choice);
+	k->users++;
 	free(key);
-	if (!choice.execution)
-		conv_choice_release(&choice);
-	return choice;
+	return k->choice;
 }
 
 void conv_choice_release(struct conv_choice *c)
 {
-	execution_close(c->execution);
-	conv_graph_close(c->graph);
+	if (c->kept && --c->kept->users == 0)
+		drop(c->kept);
 	*c = (struct conv_choice){ .graph = NULL };
+}
+
+void conv_kept_free(struct conv_library *l)
+{
+	while (l->kept)
+		drop(l->kept);
 }

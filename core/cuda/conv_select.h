@@ -1,6 +1,9 @@
 /*
- * Which engine serves a convolution: cuDNN's heuristics propose, rules exclude, the clock decides, the cache remembers. At bind time
- * only.
+ * Which engine serves a convolution: cuDNN's heuristics propose, rules exclude, the clock decides, the cache remembers. At bind time,
+ * or in the first step.
+ *
+ * What was chosen stays open as long as somebody uses it, and equal convolutions share it: some engines are compiled when they are
+ * opened, which takes a second.
  */
 #ifndef COCOD_CONV_SELECT_H
 #define COCOD_CONV_SELECT_H
@@ -26,11 +29,13 @@ struct conv_choice {
 	int64_t workspace;              /* bytes, at most CUDA_SCRATCH */
 	char engine[ENGINE_TEXT];
 	float us;                       /* 0: not measured */
+	struct conv_kept *kept;         /* what it is shared through; NULL: nothing to release */
 };
 
 struct conv_choice conv_select(struct conv_library *, const struct conv_problem *);
-/* The time that was measured before, in µs; 0: not yet. Builds nothing. */
+/* The time that was measured before, in µs; 0: not yet; FLT_MAX: no engine does it right. Builds nothing. */
 float conv_known(struct conv_library *, const struct conv_problem *);
 void conv_choice_release(struct conv_choice *);
+void conv_kept_free(struct conv_library *);     /* all choices have been released */
 
 #endif

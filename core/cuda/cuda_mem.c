@@ -77,6 +77,8 @@ static void mem_copy(struct stream *s, void *dst, const void *src, size_t bytes,
 
 static void mem_zero(struct stream *s, void *dst, size_t bytes)
 {
+	if (!bytes)
+		return;
 	cuda_begin(s);
 	CUDA(cudaMemsetAsync(dst, 0, bytes, s->handle));
 	cuda_queued(s, "zero");

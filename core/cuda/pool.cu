@@ -192,7 +192,7 @@ pool_gradient(struct image_grid g, struct pool p, const T *dy, const uint8_t *in
 static struct pool pool_of(const struct pool_desc *d)
 {
 	CHECK(d->kernel >= 1 && d->stride >= 1 && d->pad <= d->kernel / 2);     // every window sees a pixel of the image
-	CHECK(!d->max || d->kernel < 16);                                       // its positions fit a byte
+	CHECK(!d->max || d->kernel <= 16);                                       // its positions fit a byte
 	return { *d, conv_out(d->h, d->kernel, d->stride, d->pad), conv_out(d->w, d->kernel, d->stride, d->pad) };
 }
 

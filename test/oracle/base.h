@@ -16,6 +16,7 @@
 
 enum { ORACLE_WORKERS = 8, ORACLE_RANGES = 8, ORACLE_KEYS = 8, ORACLE_VECTORS = 128 };
 enum oracle_method { DENSE, TOPK, GTOPK };
+enum oracle_merged { KEEP, SHARE, FORGET };     /* what each optimizer does with its state where models have been averaged */
 
 struct oracle_algorithm;
 
@@ -32,11 +33,15 @@ struct oracle_setup {
 	int warmups;
 	int ranges;                     /* the pieces that the compressor chooses in */
 	int64_t offset[ORACLE_RANGES], length[ORACLE_RANGES];
+	int tensors;                    /* of which the arena is made */
+	int64_t tensor_end[ORACLE_RANGES];      /* padding included */
 	double weight[ORACLE_WORKERS];
 	double lr, lr_decay;            /* lr of step t: lr (1 - lr_decay t) */
 	int64_t rise, end;              /* end > 0: instead it rises from 0 for `rise` steps and falls as a cosine, to 0 at `end` */
 	double momentum, weight_decay;
 	bool nesterov, adamw;
+	enum oracle_merged merged;
+	double merged_bytes;            /* that all ranks send to share the state once */
 };
 
 struct oracle {
@@ -52,6 +57,8 @@ struct oracle {
 	double lr;                      /* of this step */
 	bool shared;                    /* step() sets it: all workers hold one model now, to the bit */
 	int64_t t, epoch, averages;     /* averages: of whole arenas, so far */
+	int64_t range_averages[ORACLE_RANGES];  /* and of each range */
+	int64_t born, shared_states;    /* born: the step before which the optimizers' state was 0 for the last time */
 	double gap;                     /* the narrowest choice so far */
 };
 
@@ -63,6 +70,7 @@ struct oracle_algorithm {
 	const char *name;               /* of sync.algorithm */
 	bool every_step;                /* it has no period */
 	bool dense_only;                /* it takes no compressor */
+	bool merges;                    /* it calls oracle_merged() */
 	size_t own;                     /* bytes of oracle->own */
 	void (*draw)(struct oracle_setup *, struct rng *, int64_t steps);       /* (optional) the keys, at random */
 	int (*keys)(const struct oracle_setup *, const char **sets);    /* (optional) writes "sync.KEY=VALUE" (xasprintf), returns how many */
@@ -70,7 +78,7 @@ struct oracle_algorithm {
 	void (*begin)(struct oracle *); /* (optional) before the gradients: x[i] becomes what they are taken at */
 	void (*step)(struct oracle *);  /* g[i] are there: all that happens until the next begin() */
 	double (*consensus)(const struct oracle *, int64_t j);  /* (optional) default: sum_i w_i x_i */
-	/* Bytes that all ranks send in so many steps; (optional) default: o->averages times the bytes of one average. */
+	/* Bytes that all ranks send in so many steps; (optional) default: those of all averages of all ranges. */
 	double (*bytes)(const struct oracle *);
 	/* Bytes that all ranks send in a step, on average, as the paper has it: unit is what one average of an arena takes. (optional)
 	 * default: unit, divided by the period unless every_step. */
@@ -243,34 +251,30 @@ static inline void average_gtopk(struct oracle *o, int64_t from, int64_t n, int6
 	}
 }
 
-static inline void oracle_average(struct oracle *o, double *const in[], double *out)
+/* Of range r alone. */
+static inline void oracle_average_range(struct oracle *o, int r, double *const in[], double *out)
 {
 	const struct oracle_setup *set = o->set;
+	int64_t from = set->offset[r], n = set->length[r], k = oracle_k(oracle_density(o), n);
 	double *value[ORACLE_WORKERS];
 	bool *picked[ORACLE_WORKERS];
 
-	o->averages++;
+	o->range_averages[r]++;
 	for (int i = 0; i < set->workers; i++) {
 		value[i] = calloc((size_t)set->n, sizeof(double));
 		picked[i] = calloc((size_t)set->n, sizeof(bool));
 	}
-	for (int r = 0; r < set->ranges; r++) {
-		int64_t from = set->offset[r], n = set->length[r], k = oracle_k(oracle_density(o), n);
-
-		if (set->method != DENSE)
-			pick(o, from, n, k, in, value, picked);
-		if (set->method == GTOPK) {
-			average_gtopk(o, from, n, k, value, picked, out);
-			continue;
-		}
-		for (int64_t j = from; j < from + n; j++) {
-			out[j] = 0;
-			for (int i = 0; i < set->workers; i++)
-				if (set->method == DENSE)
-					out[j] += set->weight[i] * in[i][j];
-				else if (picked[i][j])
-					out[j] += set->weight[i] * value[i][j];
-		}
+	if (set->method != DENSE)
+		pick(o, from, n, k, in, value, picked);
+	if (set->method == GTOPK)
+		average_gtopk(o, from, n, k, value, picked, out);
+	for (int64_t j = from; j < from + n && set->method != GTOPK; j++) {
+		out[j] = 0;
+		for (int i = 0; i < set->workers; i++)
+			if (set->method == DENSE)
+				out[j] += set->weight[i] * in[i][j];
+			else if (picked[i][j])
+				out[j] += set->weight[i] * value[i][j];
 	}
 	for (int i = 0; i < set->workers; i++) {
 		free(value[i]);
@@ -278,12 +282,19 @@ static inline void oracle_average(struct oracle *o, double *const in[], double *
 	}
 }
 
+static inline void oracle_average(struct oracle *o, double *const in[], double *out)
+{
+	o->averages++;
+	for (int r = 0; r < o->set->ranges; r++)
+		oracle_average_range(o, r, in, out);
+}
+
 /* ---- the optimizers, from PyTorch's documentation ---- */
 
 static inline void oracle_optimize(struct oracle *o, int i, const double *gradient)
 {
 	const struct oracle_setup *p = o->set;
-	double lr = o->lr, steps = (double)o->t + 1, *x = o->x[i], *m = o->m[i], *s = o->s[i];
+	double lr = o->lr, steps = (double)(o->t - o->born) + 1, *x = o->x[i], *m = o->m[i], *s = o->s[i];
 
 	for (int64_t j = 0; j < p->n; j++) {
 		double g = gradient[j];
@@ -297,10 +308,38 @@ static inline void oracle_optimize(struct oracle *o, int i, const double *gradie
 		}
 		g += p->weight_decay * x[j];
 		if (p->momentum != 0) {
-			m[j] = o->t == 0 ? g : p->momentum * m[j] + g;
+			m[j] = o->t == o->born ? g : p->momentum * m[j] + g;
 			g = p->nesterov ? g + p->momentum * m[j] : m[j];
 		}
 		x[j] -= lr * g;
+	}
+}
+
+static inline void share(const struct oracle_setup *p, double *const state[])
+{
+	for (int64_t j = 0; j < p->n; j++) {
+		double mean = 0;
+
+		for (int i = 0; i < p->workers; i++)
+			mean += p->weight[i] * state[i][j];
+		for (int i = 0; i < p->workers; i++)
+			state[i][j] = mean;
+	}
+}
+
+/* Models have been averaged in step t. */
+static inline void oracle_merged(struct oracle *o)
+{
+	if (o->set->merged == SHARE) {
+		share(o->set, o->m);
+		share(o->set, o->s);
+		o->shared_states++;
+	} else if (o->set->merged == FORGET) {
+		for (int i = 0; i < o->set->workers; i++) {
+			memset(o->m[i], 0, (size_t)o->set->n * sizeof(double));
+			memset(o->s[i], 0, (size_t)o->set->n * sizeof(double));
+		}
+		o->born = o->t + 1;
 	}
 }
 

@@ -8,6 +8,7 @@
 #include "local.h"
 
 struct oracle_cocod_own {
+	int launched;
 	double *snapshot[ORACLE_WORKERS], *flight;
 };
 
@@ -22,13 +23,10 @@ static inline void oracle_cocod_open(struct oracle *o)
 	}
 }
 
-static inline void oracle_cocod_step(struct oracle *o)
+static inline void oracle_cocod_round(struct oracle *o)
 {
 	struct oracle_cocod_own *own = o->own;
 
-	oracle_local_steps(o);
-	if (!oracle_round(o))
-		return;
 	for (int64_t j = 0; j < o->set->n; j++)
 		o->z[j] += own->flight[j];
 	for (int i = 0; i < o->set->workers; i++)
@@ -37,7 +35,16 @@ static inline void oracle_cocod_step(struct oracle *o)
 			own->snapshot[i][j] = o->x[i][j];
 			o->send[i][j] = o->x[i][j] - o->z[j];
 		}
+	if (own->launched++)
+		oracle_merged(o);
 	oracle_average(o, o->send, own->flight);
+}
+
+static inline void oracle_cocod_step(struct oracle *o)
+{
+	oracle_local_steps(o);
+	if (oracle_round(o))
+		oracle_cocod_round(o);
 }
 
 /* sum w_i (x_i + average - sent_i + e_i) = x_0 - sum w_i lr g_i */
@@ -49,6 +56,7 @@ static inline double oracle_cocod_worth(const struct oracle_setup *p, const stru
 
 static const struct oracle_algorithm oracle_cocod = {
 	.name = "cocod",
+	.merges = true,
 	.own = sizeof(struct oracle_cocod_own),
 	.open = oracle_cocod_open,
 	.step = oracle_cocod_step,

@@ -35,6 +35,7 @@ static inline void oracle_local_round(struct oracle *o)
 	oracle_mean_to(o, o->average);
 	memcpy(o->z, o->average, (size_t)o->set->n * sizeof(double));
 	oracle_adopt(o);
+	oracle_merged(o);
 }
 
 static inline bool oracle_round(const struct oracle *o) { return (o->t + 1) % o->set->period == 0; }
@@ -55,6 +56,7 @@ static inline double oracle_local_worth(const struct oracle_setup *p, const stru
 
 static const struct oracle_algorithm oracle_local = {
 	.name = "local",
+	.merges = true,
 	.step = oracle_local_step,
 	.worth = oracle_local_worth,
 };

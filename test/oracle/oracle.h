@@ -11,16 +11,44 @@
 #ifndef ORACLE_H
 #define ORACLE_H
 
+#include "acco.h"
+#include "adaptive.h"
 #include "cocod.h"
+#include "diloco.h"
+#include "eager_diloco.h"
+#include "easgd.h"
+#include "dpsgd.h"
 #include "local.h"
+#include "losp.h"
+#include "overlap_local.h"
+#include "pipe.h"
 #include "post_local.h"
+#include "slowmo.h"
+#include "sgp.h"
 #include "ssgd.h"
+#include "streaming_diloco.h"
+#include "stl.h"
+#include "vrl.h"
 
 static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_ssgd,
 	&oracle_local,
 	&oracle_cocod,
 	&oracle_post_local,
+	&oracle_slowmo,
+	&oracle_diloco,
+	&oracle_streaming,
+	&oracle_eager,
+	&oracle_overlap_local,
+	&oracle_pipe,
+	&oracle_easgd,
+	&oracle_losp,
+	&oracle_vrl,
+	&oracle_stl,
+	&oracle_adaptive,
+	&oracle_acco,
+	&oracle_dpsgd,
+	&oracle_sgp,
 	NULL,
 };
 

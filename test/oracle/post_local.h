@@ -50,11 +50,12 @@ static inline double oracle_post_local_worth(const struct oracle_setup *p, const
 /* In the phase in which a run begins. */
 static inline double oracle_post_local_bytes(const struct oracle_setup *p, double unit)
 {
-	return p->key[POST_LOCAL_SWITCH] > 0 ? unit : unit / (double)p->period;
+	return p->key[POST_LOCAL_SWITCH] > 0 ? unit : (unit + p->merged_bytes) / (double)p->period;
 }
 
 static const struct oracle_algorithm oracle_post_local = {
 	.name = "post-local",
+	.merges = true,
 	.draw = oracle_post_local_draw,
 	.keys = oracle_post_local_keys,
 	.step = oracle_post_local_step,

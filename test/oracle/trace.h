@@ -10,10 +10,12 @@ enum { TRACE_STATES = 24 };
 
 struct trace {
 	int64_t steps, n;
+	int rank;
 	float *x, *consensus;           /* steps × n: after each step; consensus only where asked for */
 	struct { char name[40]; float *value; } state[TRACE_STATES];    /* the end's: what the state visitor was told of */
 	int states;
 	float *zero;
+	double *took;                   /* steps: seconds from the end of backward until the new model is there */
 	double bytes, said;             /* sent by this rank in all; what sync->ops->bytes says of a step */
 	double *moved;                  /* n: sum over t of lr g of this worker, exactly the floats that were handed over */
 };
@@ -24,6 +26,7 @@ static inline void trace_open(struct trace *t, int64_t steps, int64_t n)
 	t->x = xcalloc((size_t)(steps * n), sizeof(float));
 	t->consensus = xcalloc((size_t)(steps * n), sizeof(float));
 	t->zero = xcalloc((size_t)n, sizeof(float));
+	t->took = xcalloc((size_t)steps, sizeof(double));
 	t->moved = xcalloc((size_t)n, sizeof(double));
 }
 
@@ -32,6 +35,7 @@ static inline void trace_close(struct trace *t)
 	free(t->x);
 	free(t->consensus);
 	free(t->zero);
+	free(t->took);
 	free(t->moved);
 	for (int i = 0; i < t->states; i++)
 		free(t->state[i].value);

@@ -1,0 +1,297 @@
+/*
+ * CoCoD-SGD with a period that follows the clock: just as many local steps as one averaging takes.
+ *
+ * Our own; the rule of training is cocod.c's (Shen et al., IJCAI 2019), the period k of its rounds is measured:
+ *
+ *     k = the smallest with  k steps of computing >= one exchange,   from period_min to period_max
+ *
+ * A shorter period exposes communication, a longer one lets workers drift for nothing. The first rounds have period_min.
+ *
+ *     compute   | k steps | merge, snap | k steps      | merge, snap | k' steps           | …
+ *     comm                | figures, average 1 |       | average 2           |
+ *     host                measures                     decides k'
+ *
+ * What is measured, over `every` rounds: seconds a step computes, which is wall time less what the compute stream waited for communication
+ * (waited()); seconds an exchange keeps the communication stream busy (busy()). The host takes them where the merge is queued.
+ *
+ * All ranks must take the same period. Their figures, two numbers each, travel in front of the next average; a round later all ranks
+ * hold the same, and decide the same: by the slowest computer (max), and by the shortest exchange, since whoever comes first to an
+ * exchange also measures how long it waits for the last.
+ *
+ * At both ends the host waits for the communication stream, which the compute stream has just been told to wait for as well. On a
+ * CPU that has happened already. On a GPU the host gives up its lead, twice in `every` rounds: if the exchange is hidden, steps are still
+ * queued behind it and nothing stands still; if it is not, the GPU waits with the host. There, this wait is also what makes the
+ * host's clock the GPU's.
+ *
+ * A window in which somebody asked for the consensus (an evaluation) says nothing of training and decides nothing.
+ *
+ * Decisions go to the decision log: the step from which it holds, the period, the figures. periods = [ … ] takes the log's periods in
+ * their order and measures nothing: with the same `every`, that is the same run again, to the bit.
+ *
+ * Limits: those of CoCoD-SGD. The period may change the result of a run, and a measured one is not known beforehand. An exchange
+ * that computing slows down is measured as slow as it is.
+ */
+#include <math.h>
+
+#include "../../core/clock.h"
+#include "../../core/config.h"
+#include "../../core/die.h"
+#include "sync.h"
+
+enum { PERIODS = 4096 };
+
+/* What a rank knows: negative if its window was disturbed. */
+struct figures {
+	double step, exchange;          /* seconds */
+};
+
+/* Where the clocks stood when a window began. */
+struct window {
+	double wall, waited, busy;
+	int64_t t;
+	bool disturbed;
+};
+
+struct adaptive {
+	int64_t least, most, every;
+	int64_t period, end;            /* of the round under way; the step behind its last */
+	int64_t rounds;                 /* that have ended */
+	int64_t decided;                /* decisions so far, the first period is one */
+	int64_t replay[PERIODS];
+	int replays;                    /* 0: it measures */
+	struct window window;
+	struct figures *sent, *agreed;  /* one a rank: on the device; the same on the host */
+	float *z, *d, *average;
+	struct event *done;
+};
+
+static const struct option adaptive_options[] = {
+	{ "period_min", OPTION_INT, "1", 1, 1000000, NULL, "shortest period, and the first one" },
+	{ "period_max", OPTION_INT, "64", 1, 1000000, NULL, "longest period" },
+	{ "every", OPTION_INT, "4", 1, 1000000, NULL, "rounds between two decisions" },
+	{ "periods", OPTION_INT | OPTION_LIST, "[]", 1, 1000000, NULL, "replays the periods of a decision log instead of measuring" },
+	{ 0 },
+};
+
+static int adaptive_init(struct sync *s, const struct config *config)
+{
+	struct adaptive *state = s->state;
+	double list[PERIODS];
+
+	state->least = config_int(config, "sync.period_min");
+	state->most = config_int(config, "sync.period_max");
+	state->every = config_int(config, "sync.every");
+	if (state->least > state->most) {
+		error("%s: sync.period_min is %lld, and period_max %lld", config_origin(config, "sync.period_min"), (long long)state->least,
+		      (long long)state->most);
+		return hint("the period is chosen between the two");
+	}
+	state->replays = config_list(config, "sync.periods", list, PERIODS);
+	if (state->replays > PERIODS) {
+		error("%s: sync.periods has %d entries, and %d is the most", config_origin(config, "sync.periods"), state->replays, PERIODS);
+		return hint("behind the last entry its period goes on");
+	}
+	for (int i = 0; i < state->replays; i++)
+		state->replay[i] = (int64_t)list[i];
+	state->period = state->end = state->replays ? state->replay[0] : state->least;
+	return 0;
+}
+
+static void adaptive_bind(struct sync *s)
+{
+	struct adaptive *state = s->state;
+	const struct mem_ops *mem = s->device->ops->mem;
+
+	state->z = sync_vector(s);
+	state->d = sync_vector(s);
+	state->average = sync_vector(s);
+	state->sent = mem->alloc(s->device, (size_t)s->comm->size * sizeof(struct figures));
+	state->agreed = mem->alloc_host(s->device, (size_t)s->comm->size * sizeof(struct figures));
+	state->done = s->device->ops->stream->event_open(s->device);
+	mem->copy(s->compute, state->z, s->x, (size_t)s->n * sizeof(float), COPY_DEVICE);
+}
+
+/* ---- measuring ---- */
+
+static void open_window(struct sync *s, int64_t t)
+{
+	struct adaptive *state = s->state;
+	const struct stream_ops *stream = s->device->ops->stream;
+
+	state->window = (struct window){ clock_now(), stream->waited(s->compute), stream->busy(s->comm->stream), t, false };
+}
+
+/* Ends the window at step t and opens the next. Queues our figures to all ranks, in front of the average that is launched next. */
+static void send_figures(struct sync *s, int64_t t)
+{
+	struct adaptive *state = s->state;
+	const struct mem_ops *mem = s->device->ops->mem;
+	struct window last = state->window;
+	struct figures mine = { -1, -1 };
+
+	open_window(s, t);
+	if (!last.disturbed) {
+		mine.step = (state->window.wall - last.wall - (state->window.waited - last.waited)) / (double)(t - last.t);
+		mine.exchange = (state->window.busy - last.busy) / (double)state->every;
+	}
+	comm_fork(s->comm, s->compute);
+	mem->set(s->comm->stream, &state->sent[s->comm->rank], &mine, sizeof(mine));
+	comm_allgather(s->comm, state->sent, sizeof(mine));
+	mem->copy(s->comm->stream, state->agreed, state->sent, (size_t)s->comm->size * sizeof(mine), COPY_TO_HOST);
+}
+
+static struct figures agree(const struct sync *s)
+{
+	const struct adaptive *state = s->state;
+	struct figures all = state->agreed[0];
+
+	for (int r = 1; r < s->comm->size; r++) {
+		all.step = fmax(all.step, state->agreed[r].step);
+		all.exchange = fmin(all.exchange, state->agreed[r].exchange);
+	}
+	return all;
+}
+
+/* All ranks come to the same: they hold the same figures. */
+static void decide(struct sync *s, int64_t t)
+{
+	struct adaptive *state = s->state;
+	struct figures all;
+	double period;
+
+	if (state->replays) {
+		if (state->decided < state->replays)
+			state->period = state->replay[state->decided];
+		state->decided++;
+		sync_log(s, t, "period", state->period, "replayed");
+		return;
+	}
+	state->decided++;
+	all = agree(s);
+	if (!(all.step > 0 && all.exchange >= 0)) {
+		sync_log(s, t, "period", state->period, "kept: the measurement was disturbed");
+		return;
+	}
+	period = ceil(all.exchange / all.step);
+	state->period = period < (double)state->least ? state->least : period > (double)state->most ? state->most : (int64_t)period;
+	sync_log(s, t, "period", state->period, "exchange %.3f ms / step %.3f ms", 1e3 * all.exchange, 1e3 * all.step);
+}
+
+/* Windows begin with the first exchange: before, pages are touched and kernels chosen. They are `every` exchanges long; the
+ * decision comes a round behind the end. */
+static bool sends(const struct adaptive *state) { return state->rounds > 1 && (state->rounds - 1) % state->every == 0; }
+static bool decides(const struct adaptive *state) { return state->rounds > 2 && (state->rounds - 2) % state->every == 0; }
+
+/* ---- training ---- */
+
+static void end_round(struct sync *s, int64_t t)
+{
+	struct adaptive *state = s->state;
+	const struct device_ops *dev = s->device->ops;
+	bool measures = state->replays == 0;
+
+	if (++state->rounds == 1) {
+		dev->vec->diff(s->compute, s->n, s->x, state->z, state->d);
+	} else {
+		dev->stream->wait(s->compute, state->done);
+		if (measures && (sends(state) || decides(state)))
+			dev->stream->sync(s->comm->stream);
+		dev->vec->merge(s->compute, s->n, state->average, s->x, state->z, state->d);
+	}
+	if (decides(state))
+		decide(s, t);
+	if (measures && state->rounds == 1)
+		open_window(s, t);
+	if (measures && sends(state))
+		send_figures(s, t);
+	if (state->rounds > 1)
+		sync_merged(s);
+	sync_average(s, state->d, state->average, state->done);
+	state->end = t + state->period;
+}
+
+static void adaptive_step(struct sync *s, int64_t t)
+{
+	struct adaptive *state = s->state;
+
+	if (state->decided == 0) {
+		state->decided++;
+		sync_log(s, t, "period", state->period, "start");
+	}
+	sync_optimize(s);
+	if (t + 1 == state->end)
+		end_round(s, t + 1);
+}
+
+static void adaptive_consensus(struct sync *s, float *out)
+{
+	struct adaptive *state = s->state;
+
+	state->window.disturbed = true;
+	sync_mean_model(s, out);
+}
+
+/* The exchange in flight is state, too. The window is not: what was measured before a pause says nothing. */
+static void adaptive_state(struct sync *s, struct state_visitor *v)
+{
+	struct adaptive *state = s->state;
+
+	s->device->ops->stream->wait(s->compute, state->done);
+	v->vector(v, "reference", s->device, state->z, s->n);
+	v->vector(v, "sent", s->device, state->d, s->n);
+	v->vector(v, "average", s->device, state->average, s->n);
+	v->number(v, "period", &state->period);
+	v->number(v, "round_end", &state->end);
+	v->number(v, "rounds", &state->rounds);
+	v->number(v, "decided", &state->decided);
+	state->window.disturbed = true;
+}
+
+/* With the period under way; our figures are 16 bytes to each rank. */
+static double adaptive_bytes(const struct sync *s, int workers)
+{
+	const struct adaptive *state = s->state;
+	double figures = state->replays ? 0 : (double)(workers - 1) * sizeof(struct figures) / (double)state->every;
+
+	return (sync_merge_bytes(s, workers) + figures) / (double)state->period;
+}
+
+/* With the period that such a machine would lead to. */
+static double adaptive_cost(const struct sync *s, const struct cost_model *m)
+{
+	const struct adaptive *state = s->state;
+	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m), period = ceil(comm / compute);
+
+	period = fmin(fmax(period, (double)state->least), (double)state->most);
+	return fmax(compute, comm / period);
+}
+
+static void adaptive_release(struct sync *s)
+{
+	struct adaptive *state = s->state;
+	const struct mem_ops *mem = s->device->ops->mem;
+
+	mem->free(s->device, state->z);
+	mem->free(s->device, state->d);
+	mem->free(s->device, state->average);
+	mem->free(s->device, state->sent);
+	mem->free_host(s->device, state->agreed);
+	s->device->ops->stream->event_close(state->done);
+}
+
+extern const struct sync_ops sync_adaptive;
+const struct sync_ops sync_adaptive = {
+	.name = "adaptive",
+	.paper = "CoCoD-SGD with a measured period; the rule: Shen et al., IJCAI 2019, arXiv 1906.12043",
+	.options = adaptive_options,
+	.averages_models = true,
+	.state_size = sizeof(struct adaptive),
+	.init = adaptive_init,
+	.bind = adaptive_bind,
+	.step = adaptive_step,
+	.consensus = adaptive_consensus,
+	.state = adaptive_state,
+	.bytes = adaptive_bytes,
+	.cost = adaptive_cost,
+	.release = adaptive_release,
+};
