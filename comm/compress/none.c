@@ -42,7 +42,7 @@ extern const struct compress_ops compress_none;
 const struct compress_ops compress_none = {
 	.name = "none",
 	.paper = "dense fp32",
-	.topology = "all-reduce|ps",
+	.only_sums = true,
 	.any_cut = true,
 	.init = none_init,
 	.bind = none_bind,
