@@ -64,7 +64,7 @@ static int measure_speed(struct run *run, int batch, double *speed)
 	for (int i = 0; i < WARM_UP; i++)
 		time_of_pass(run, &none, &net, compute, batch);
 	seconds = xcalloc(PASSES_MOST, sizeof(*seconds));
-	comm_barrier(run->control);
+	comm_barrier(run->team);
 	began = clock_now();
 	while (passes < PASSES || (passes < PASSES_MOST && clock_now() - began < MEASURE_SECONDS))
 		seconds[passes++] = time_of_pass(run, &run->slowdown, &net, compute, batch);
@@ -82,19 +82,19 @@ static int measure_speed(struct run *run, int batch, double *speed)
 
 static void divide(struct run *run, int64_t total)
 {
-	int64_t *share = xcalloc((size_t)run->world.size, sizeof(*share));
+	int64_t *share = xcalloc((size_t)run->workers, sizeof(*share));
 
-	apportion(total, run->world.size, run->speed, 1, share);
-	for (int r = 0; r < run->world.size; r++)
+	apportion(total, run->workers, run->speed, 1, share);
+	for (int r = 0; r < run->workers; r++)
 		run->batch[r] = (int)share[r];
 	free(share);
 }
 
 static int given_speeds(struct run *run, int count)
 {
-	if (count != run->world.size) {
-		error("train.speeds (%s) lists %d speeds, but %d worker%s", config_origin(run->config, "train.speeds"), count, run->world.size,
-		      run->world.size == 1 ? " trains" : "s train");
+	if (count != run->workers) {
+		error("train.speeds (%s) lists %d speeds, but %d worker%s", config_origin(run->config, "train.speeds"), count, run->workers,
+		      run->workers == 1 ? " trains" : "s train");
 		return hint("give one for each worker, or none: then they are measured");
 	}
 	config_list(run->config, "train.speeds", run->speed, count);
@@ -103,7 +103,7 @@ static int given_speeds(struct run *run, int count)
 
 static int proportional_batches(struct run *run)
 {
-	int n = run->world.size, given = config_list(run->config, "train.speeds", NULL, 0);
+	int n = run->workers, given = config_list(run->config, "train.speeds", NULL, 0);
 	int mean = (int)config_int(run->config, "train.batch_mean");
 	int64_t total = (int64_t)mean * n;
 
@@ -122,7 +122,7 @@ static int proportional_batches(struct run *run)
 
 		if (measure_speed(run, run->batch[run->world.rank], &mine))
 			return -1;
-		comm_host_gather(run->control, &mine, run->speed, sizeof(mine));
+		comm_host_gather(run->team, &mine, run->speed, sizeof(mine));
 		divide(run, total);
 	}
 	config_decide(run->config, "train.batch", run->batch, n);
@@ -131,7 +131,7 @@ static int proportional_batches(struct run *run)
 
 static int listed_batches(struct run *run)
 {
-	int n = run->world.size, count;
+	int n = run->workers, count;
 	double *list;
 
 	if (config_is_text(run->config, "train.batch")) {
@@ -160,10 +160,10 @@ static int read_slowdown(struct run *run)
 	config_list(run->config, "cluster.slowdown", list, count);
 	run->slowdown.factor = run->world.rank < count ? list[run->world.rank] : 1;
 	free(list);
-	if (count <= run->world.size)
+	if (count <= run->workers)
 		return 0;
-	error("cluster.slowdown (%s) lists %d factors, but %d worker%s", config_origin(run->config, "cluster.slowdown"), count, run->world.size,
-	      run->world.size == 1 ? " trains" : "s train");
+	error("cluster.slowdown (%s) lists %d factors, but %d worker%s", config_origin(run->config, "cluster.slowdown"), count, run->workers,
+	      run->workers == 1 ? " trains" : "s train");
 	return hint("give at most one for each worker; those left out are 1");
 }
 
@@ -171,12 +171,12 @@ int run_choose_batches(struct run *run)
 {
 	int64_t total = 0;
 
-	run->batch = xcalloc((size_t)run->world.size, sizeof(*run->batch));
+	run->batch = xcalloc((size_t)run->workers, sizeof(*run->batch));
 	if (read_slowdown(run))
 		return -1;
 	if (config_type(run->config, "train.batch") == OPTION_STRING ? proportional_batches(run) : listed_batches(run))
 		return -1;
-	for (int r = 0; r < run->world.size; r++)
+	for (int r = 0; r < run->workers; r++)
 		total += run->batch[r];
 	run->batch_total = (int)total;
 	if (total <= run->data.train.count && total <= INT32_MAX)

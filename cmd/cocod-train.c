@@ -88,12 +88,14 @@ static int run_config(struct config *config, bool dry_run, double started)
 		status = run_bind(&run);
 	if (!status) {
 		report_start(&run);
-		if (dry_run) {
+		if (run_serves(&run))
+			status = run_serve(&run);
+		else if (dry_run)
 			report_dry_run(&run);
-		} else {
+		else
 			status = run_train(&run);
+		if (!dry_run)
 			report_end(&run);
-		}
 	}
 	run_close(&run);
 	return status;

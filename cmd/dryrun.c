@@ -65,4 +65,6 @@ void report_dry_run(struct run *run)
 		     100 * alone / step);
 	}
 	note("nothing was trained");
+	if (run->servers)
+		ps_end(run->comm);
 }

@@ -64,7 +64,7 @@ void run_evaluate(struct run *run)
 	values[0] = sums.loss;
 	values[1] = (double)sums.correct;
 	values[2] = (double)sums.count;
-	comm_host_reduce(run->control, values, 3, REDUCE_SUM);
+	comm_host_reduce(run->team, values, 3, REDUCE_SUM);
 	CHECK(values[2] == (double)run->data.test.count);       /* every sample once, whatever the number of workers */
 	run->test_loss = values[0] / values[2];
 	run->test_accuracy = values[1] / values[2];
@@ -83,7 +83,7 @@ void run_evaluate(struct run *run)
 			tensorboard_scalar(run->dir.events, run->step, "test/accuracy", run->test_accuracy);
 		}
 		note("epoch %6.2f  test loss %.4f  test accuracy %5.2f %%  (%s, %.1f s)", epoch, run->test_loss, 100 * run->test_accuracy,
-		     run->world.size > 1 ? "averaged model" : "model", clock_now() - start);
+		     run->workers > 1 ? "averaged model" : "model", clock_now() - start);
 	}
 }
 

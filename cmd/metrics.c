@@ -17,12 +17,19 @@ struct row {
 	double seconds, compute, comm, exposed, bytes;
 };
 
+enum { ROWS = 256 };                    /* on their way: a worker may be so many rows ahead of the slowest before it waits */
+
+struct flight {
+	struct row mine, *all;          /* all: on rank 0 */
+	struct event *arrived;
+};
+
 struct metrics {
 	int64_t every, last_step;
 	struct spent last;              /* at the last row's end */
-	struct row mine, *all;          /* on their way, or of the last row */
-	struct event *arrived;
-	bool under_way, terminal, live;
+	struct flight *flight;          /* a ring */
+	int64_t sent, written;          /* rows so far */
+	bool terminal, live;
 	double printed, first_printed;
 	double rate;                    /* images per second of the last row */
 };
@@ -49,8 +56,11 @@ struct metrics *metrics_open(struct run *run)
 	struct metrics *m = xcalloc(1, sizeof(*m));
 
 	m->every = config_int(run->config, "output.log_every");
-	m->all = xcalloc((size_t)run->world.size, sizeof(*m->all));
-	m->arrived = run->host->ops->stream->event_open(run->host);
+	m->flight = xcalloc(ROWS, sizeof(*m->flight));
+	for (int i = 0; i < ROWS; i++) {
+		m->flight[i].all = run->world.rank ? NULL : xcalloc((size_t)run->workers, sizeof(struct row));
+		m->flight[i].arrived = run->host->ops->stream->event_open(run->host);
+	}
 	m->terminal = on_terminal();
 	m->first_printed = m->printed = clock_now();
 	return m;
@@ -62,8 +72,11 @@ void metrics_close(struct run *run)
 
 	if (!m)
 		return;
-	run->host->ops->stream->event_close(m->arrived);
-	free(m->all);
+	for (int i = 0; i < ROWS; i++) {
+		run->host->ops->stream->event_close(m->flight[i].arrived);
+		free(m->flight[i].all);
+	}
+	free(m->flight);
 	free(m);
 	run->metrics = NULL;
 }
@@ -103,16 +116,19 @@ void metrics_progress_end(struct run *run)
 	run->metrics->live = false;
 }
 
-/* The row of all ranks: sums of samples and bytes, means of times. */
-static void write_row(struct run *run)
+/* The row of all workers: sums of samples and bytes, means of times. Step and time are rank 0's; where each goes at its own pace, the
+ * others were there earlier or later. */
+static void write_row(struct run *run, const struct row *all)
 {
 	struct metrics *m = run->metrics;
-	struct row sum = m->all[0];
-	double steps = sum.steps * run->world.size;
+	struct row sum = all[0];
+	double steps = sum.steps * run->workers;
 
-	for (int r = 1; r < run->world.size; r++) {
-		const struct row *a = &m->all[r];
+	m->rate = sum.seconds > 0 ? sum.count / sum.seconds : 0;
+	for (int r = 1; r < run->workers; r++) {
+		const struct row *a = &all[r];
 
+		m->rate += a->seconds > 0 ? a->count / a->seconds : 0;
 		sum.loss += a->loss;
 		sum.correct += a->correct;
 		sum.count += a->count;
@@ -121,11 +137,10 @@ static void write_row(struct run *run)
 		sum.exposed += a->exposed;
 		sum.bytes += a->bytes;
 	}
-	m->rate = sum.seconds > 0 ? sum.count / sum.seconds : 0;
 	run->train_loss = sum.loss / sum.count;
 	fprintf(run->dir.metrics, "%.0f,%.6g,%.6g,%.6g,%.6g,%.1f,%.3f,%.3f,%.3f,%.0f,%.3f,\n", sum.step, sum.epoch, sum.loss / sum.count,
 	        sum.correct / sum.count, sum.lr, m->rate, 1e3 * sum.compute / steps, 1e3 * sum.comm / steps, 1e3 * sum.exposed / steps,
-	        sum.bytes / run->world.size, sum.wall_s);
+	        sum.bytes / run->workers, sum.wall_s);
 	rundir_flush(run->dir.metrics, "metrics.csv");
 	if (run->dir.events) {
 		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "train/loss", sum.loss / sum.count);
@@ -137,19 +152,25 @@ static void write_row(struct run *run)
 	print_progress(run, &sum);
 }
 
-static void finish_row(struct run *run)
+/* Writes the rows that have come, in their order. */
+static void finish_rows(struct run *run)
 {
-	run->metrics->under_way = false;
-	if (run->world.rank == 0)
-		write_row(run);
+	struct metrics *m = run->metrics;
+
+	for (; m->written < m->sent; m->written++) {
+		struct flight *f = &m->flight[m->written % ROWS];
+
+		if (!run->host->ops->stream->done(f->arrived))
+			return;
+		if (run->world.rank == 0)
+			write_row(run, f->all);
+	}
 }
 
 void metrics_flush(struct run *run)
 {
-	if (!run->metrics->under_way)
-		return;
-	run->host->ops->stream->sync(run->control->stream);
-	finish_row(run);
+	run->host->ops->stream->sync(run->team->stream);
+	finish_rows(run);
 }
 
 void metrics_step(struct run *run, bool force)
@@ -157,12 +178,13 @@ void metrics_step(struct run *run, bool force)
 	struct metrics *m = run->metrics;
 	int64_t steps = run->step - m->last_step;
 	struct loss_stats sums;
+	struct flight *f = &m->flight[m->sent % ROWS];
 
-	if (m->under_way && run->host->ops->stream->done(m->arrived))
-		finish_row(run);
+	finish_rows(run);
 	if (steps == 0 || (steps < m->every && !force))
 		return;
-	metrics_flush(run);
+	if (m->sent - m->written == ROWS)
+		metrics_flush(run);
 	sums = net_take_stats(&run->net);       /* the host waits here */
 	run_clock(run);
 	if (!isfinite(sums.loss)) {
@@ -170,7 +192,7 @@ void metrics_step(struct run *run, bool force)
 		die(STATUS_NAN, "the loss became %g between steps %lld and %lld. Lower optimizer.lr, or add optimizer.warmup_epochs",
 		    sums.loss, (long long)m->last_step, (long long)run->step);
 	}
-	m->mine = (struct row){
+	f->mine = (struct row){
 		.step = (double)run->step,
 		.epoch = (double)run->step / (double)run->steps_per_epoch,
 		.lr = run->sync.lr,
@@ -184,10 +206,10 @@ void metrics_step(struct run *run, bool force)
 		.exposed = run->spent.exposed - m->last.exposed,
 		.bytes = run->spent.bytes - m->last.bytes,
 	};
-	m->mine.compute = m->mine.seconds - m->mine.exposed - (run->spent.data - m->last.data);
+	f->mine.compute = f->mine.seconds - f->mine.exposed - (run->spent.data - m->last.data);
 	m->last = run->spent;
 	m->last_step = run->step;
-	comm_gather(run->control, &m->mine, m->all, sizeof(m->mine));
-	comm_mark(run->control, m->arrived);
-	m->under_way = true;
+	comm_gather(run->team, &f->mine, f->all, sizeof(f->mine));
+	comm_mark(run->team, f->arrived);
+	m->sent++;
 }

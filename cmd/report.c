@@ -32,7 +32,7 @@ static char *batch_list(const struct run *run)
 	FILE *out = open_memstream(&text, &length);
 
 	CHECK(out);
-	for (int r = 0; r < run->world.size; r++)
+	for (int r = 0; r < run->workers; r++)
 		fprintf(out, "%s%d", r ? ", " : "[", run->batch[r]);
 	fputc(']', out);
 	fclose(out);
@@ -49,16 +49,41 @@ static void print_batches(const struct run *run)
 		return;
 	list = batch_list(run);
 	note("batches    proportional to the speeds %s", given ? "given" : "measured just now");
-	if (run->world.size <= 16)
+	if (run->workers <= 16)
 		note("           the same without measuring: --set 'train.batch=%s'", list);
 	if (run->dir.log && run->world.rank == 0) {
 		fprintf(run->dir.log, "train.batch=%s for the speeds", list);
-		for (int r = 0; r < run->world.size; r++)
+		for (int r = 0; r < run->workers; r++)
 			fprintf(run->dir.log, " %.6g", run->speed[r]);
 		fprintf(run->dir.log, " (%s)\n", given ? "given" : "measured, images/s");
 		rundir_flush(run->dir.log, "rank log");
 	}
 	free(list);
+}
+
+static void print_places(const struct run *run, const struct place *all)
+{
+	char servers[32] = "";
+
+	if (run->servers)
+		snprintf(servers, sizeof(servers), " and %d server%s", run->servers, run->servers == 1 ? "" : "s");
+	note("world      %d worker%s%s on %d host%s, communication on %s", run->workers, run->workers == 1 ? "" : "s", servers,
+	     run->world.nodes, run->world.nodes == 1 ? "" : "s", run->device != run->host ? "a stream of the GPU" :
+	     run->device->config.progress == PROGRESS_THREAD ? "a thread of its own" : "the computing thread (hook)");
+	note("transport  %s: %s", run->comm ? run->comm->ops->name : run->world.transport->name, run->comm_why);
+	print_batches(run);
+	for (int r = 0; r < run->workers; r++) {
+		char speed[40] = "", slower[40] = "";
+
+		if (run->speed)
+			snprintf(speed, sizeof(speed), " (speed %.4g)", run->speed[r]);
+		if (all[r].slowdown > 1)
+			snprintf(slower, sizeof(slower), ", slowed down x %g", all[r].slowdown);
+		note("  rank %-3d %s, local rank %d, batch %d%s, %d of %d cores%s, %s", r, all[r].host, all[r].local_rank, run->batch[r], speed,
+		     all[r].threads, all[r].cores, slower, all[r].device);
+	}
+	for (int r = run->workers; r < run->world.size; r++)
+		note("  rank %-3d %s, local rank %d, serves 1/%d of the model", r, all[r].host, all[r].local_rank, run->servers);
 }
 
 static void print_world(struct run *run)
@@ -70,21 +95,8 @@ static void print_world(struct run *run)
 	snprintf(mine.host, sizeof(mine.host), "%s", run->world.host);
 	snprintf(mine.device, sizeof(mine.device), "%s", run->device->ops->describe(run->device));
 	comm_host_gather(run->control, &mine, all, sizeof(mine));
-	note("world      %d worker%s on %d host%s, communication on %s", run->world.size, run->world.size == 1 ? "" : "s",
-	     run->world.nodes, run->world.nodes == 1 ? "" : "s", run->device != run->host ? "a stream of the GPU" :
-	     run->device->config.progress == PROGRESS_THREAD ? "a thread of its own" : "the computing thread (hook)");
-	note("transport  %s: %s", run->comm ? run->comm->ops->name : run->world.transport->name, run->comm_why);
-	print_batches(run);
-	for (int r = 0; r < run->world.size; r++) {
-		char speed[40] = "", slower[40] = "";
-
-		if (run->speed)
-			snprintf(speed, sizeof(speed), " (speed %.4g)", run->speed[r]);
-		if (all[r].slowdown > 1)
-			snprintf(slower, sizeof(slower), ", slowed down x %g", all[r].slowdown);
-		note("  rank %-3d %s, local rank %d, batch %d%s, %d of %d cores%s, %s", r, all[r].host, all[r].local_rank, run->batch[r], speed,
-		     all[r].threads, all[r].cores, slower, all[r].device);
-	}
+	if (run->world.rank == 0)
+		print_places(run, all);
 	free(all);
 }
 
@@ -156,6 +168,10 @@ void report_start(struct run *run)
 	const struct config *c = run->config;
 	const char *unused = config_unused(c);
 
+	if (run_serves(run)) {          /* rank 0 speaks */
+		print_world(run);
+		return;
+	}
 	note("cocod-train %s", COCOD_VERSION);
 	note("data       %s, %lld training and %lld test images of %d x %d x %d, %d classes", run->data.def->name,
 	     (long long)run->data.train.count, (long long)run->data.test.count, run->data.h, run->data.w, run->data.c, run->data.classes);
@@ -182,6 +198,7 @@ void report_start(struct run *run)
 struct account {
 	double wall, computing, comm, exposed, data, bytes;     /* a step */
 	double dilation, memory_mb;
+	struct ps_record served;        /* a server's; its figures above are sums over all steps */
 };
 
 /* Time of the layers while communication was active, over what the same calls took while it was not; NaN if never both. */
@@ -216,6 +233,7 @@ static struct account own_account(const struct run *run)
 		.bytes = run->spent.bytes / steps,
 		.dilation = dilation(&run->net),
 		.memory_mb = (double)usage.ru_maxrss / 1024,
+		.served = run->served,
 	};
 }
 
@@ -244,26 +262,104 @@ static void print_accounts(const struct run *run, const struct account *all)
 
 	note("where a step's time went, ms (%lld steps; evaluation, %.1f s, not counted)", (long long)run->step, run->eval_seconds);
 	note("  %-10s %9s %9s %9s %9s %9s %8s %8s", "", "step", "computing", "data", "comm", "exposed", "hidden", "dilation");
-	for (int r = 0; r < run->world.size; r++) {
+	for (int r = 0; r < run->workers; r++) {
 		char name[16];
 
 		snprintf(name, sizeof(name), "rank %d", r);
-		if (run->world.size <= 8)
+		if (run->workers <= 8)
 			print_account(name, &all[r]);
 		worst = all[r].computing > all[worst].computing ? r : worst;
 	}
-	if (run->world.size > 8)
+	if (run->workers > 8)
 		print_account("slowest", &all[worst]);
 	if (run->world.size > 1)
-		note("  slowest to compute: rank %d; %.3f MB sent by a rank and step", worst, all[0].bytes / 1e6);
+		note("  slowest to compute: rank %d; %.3f MB sent by a %s and step", worst, all[0].bytes / 1e6, run->servers ? "worker" : "rank");
+	for (int r = run->workers; r < run->world.size && r < run->workers + 8; r++)
+		note("  server %-3d busy %.0f %% of the time; %.3f MB sent a step, evaluations included", r, 100 * all[r].comm / all[r].wall,
+		     all[r].bytes / (double)run->step / 1e6);
 }
 
-static void write_summary(struct run *run, const struct account *mean, double memory_mb, const char *sha)
+/* ---- parameter servers ---- */
+
+/* What all servers have seen. */
+static struct ps_record total_served(const struct run *run, const struct account *all)
+{
+	struct ps_record sum = { 0 };
+
+	for (int r = run->workers; r < run->world.size; r++) {
+		const struct ps_record *p = &all[r].served;
+
+		for (int i = 0; i < PS_AGES; i++)
+			sum.age[i] += p->age[i];
+		sum.oldest = p->oldest > sum.oldest ? p->oldest : sum.oldest;
+		sum.reads += p->reads;
+	}
+	return sum;
+}
+
+/* "0 71 %, 1 22 %, 3 7 %" or, as counts, "0:71 1:22 3:7". Returns the mean; NaN if nothing was read. */
+static double age_text(const struct ps_record *p, bool counts, char *text, size_t size)
+{
+	double sum = 0, steps = 0;
+	size_t used = 0;
+
+	*text = 0;
+	for (int i = 0; i < PS_AGES; i++)
+		steps += (double)p->age[i];
+	for (int i = 0; i < PS_AGES; i++) {
+		double n = (double)p->age[i];
+		const char *more = i + 1 < PS_AGES ? "" : "+";
+
+		sum += i * n;
+		if (n == 0 || used >= size)
+			continue;
+		used += (size_t)(counts ? snprintf(text + used, size - used, "%s%d%s:%.0f", used ? " " : "", i, more, n) :
+		                          snprintf(text + used, size - used, "%s%d%s %.3g %%", used ? ", " : "", i, more, 100 * n / steps));
+	}
+	return sum / steps;
+}
+
+static void print_ages(const struct ps_record *p)
+{
+	char text[1024];
+
+	if (!p->reads)
+		return;
+	note("  staleness  %s of the steps", (age_text(p, false, text, sizeof(text)), text));
+	note("             clocks that the slowest worker was behind what a step began with; at most %lld", (long long)p->oldest);
+}
+
+static void write_served(struct json *j, const struct run *run, const struct account *all, const struct ps_record *p)
+{
+	char text[1024];
+	double mean = age_text(p, true, text, sizeof(text)), bytes = 0;
+
+	for (int r = run->workers; r < run->world.size; r++)
+		bytes += all[r].bytes / (double)run->step / run->servers;
+	json_number(j, "server_bytes_sent_per_step", bytes);
+	if (!p->reads)
+		return;
+	json_number(j, "staleness_mean", mean);
+	json_integer(j, "staleness_max", p->oldest);
+	json_string(j, "staleness_histogram", text);
+}
+
+/* Done when the slowest is: where workers go at their own pace, the others have waited for it at the last evaluation. */
+static double images_per_s(const struct run *run, const struct account *all)
+{
+	double slowest = 0;
+
+	for (int r = 0; r < run->workers; r++)
+		slowest = all[r].wall > slowest ? all[r].wall : slowest;
+	return slowest > 0 ? run->batch_total / slowest : NAN;
+}
+
+static void write_summary(struct run *run, const struct account *all, const struct account *mean, double memory_mb, const char *sha)
 {
 	FILE *f = rundir_file(&run->dir, "summary.json");
 	struct json j;
-	double images = (double)run->batch_total * (double)run->step;
 	char *list = batch_list(run);
+	struct ps_record served = total_served(run, all);
 
 	json_begin(&j, f);
 	json_string(&j, "algorithm", run->sync.ops->name);
@@ -272,6 +368,9 @@ static void write_summary(struct run *run, const struct account *mean, double me
 	json_string(&j, "dataset", run->data.def->name);
 	json_string(&j, "device", run->device->ops->name);
 	json_integer(&j, "world_size", run->world.size);
+	json_integer(&j, "workers", run->workers);
+	json_integer(&j, "servers", run->servers);
+	json_string(&j, "topology", config_string(run->config, "topology.kind"));
 	json_integer(&j, "batch_total", run->batch_total);
 	json_string(&j, "batch", list);
 	json_integer(&j, "steps", run->step);
@@ -281,8 +380,10 @@ static void write_summary(struct run *run, const struct account *mean, double me
 	json_number(&j, "final_test_loss", run->test_loss);
 	json_number(&j, "final_test_accuracy", run->test_accuracy);
 	json_number(&j, "best_test_accuracy", run->best_accuracy);
-	json_number(&j, "images_per_s", run->spent.wall > 0 ? images / run->spent.wall : NAN);
+	json_number(&j, "images_per_s", images_per_s(run, all));
 	json_number(&j, "bytes_sent_per_step", mean->bytes);
+	if (run->servers)
+		write_served(&j, run, all, &served);
 	json_number(&j, "compute_ms", 1e3 * mean->computing);
 	json_number(&j, "comm_ms", 1e3 * mean->comm);
 	json_number(&j, "exposed_ms", 1e3 * mean->exposed);
@@ -303,12 +404,15 @@ static void write_summary(struct run *run, const struct account *mean, double me
 void report_end(struct run *run)
 {
 	struct account mine = own_account(run), mean = { 0 }, *all = xcalloc((size_t)run->world.size, sizeof(mine));
-	double memory_mb = 0, n = run->world.size;
-	char sha[65];
+	double memory_mb = 0, n = run->workers;
+	char sha[65] = "";
 
-	run_fingerprint(run, sha);
+	if (!run_serves(run))
+		run_fingerprint(run, sha);
+	if (run->servers && !run_serves(run))
+		ps_end(run->comm);
 	comm_host_gather(run->control, &mine, all, sizeof(mine));
-	for (int r = 0; r < run->world.size; r++) {
+	for (int r = 0; r < run->workers; r++) {
 		mean.wall += all[r].wall / n;
 		mean.computing += all[r].computing / n;
 		mean.comm += all[r].comm / n;
@@ -319,14 +423,21 @@ void report_end(struct run *run)
 		memory_mb = all[r].memory_mb > memory_mb ? all[r].memory_mb : memory_mb;
 	}
 	if (run->world.rank == 0) {
+		struct ps_record served = total_served(run, all);
+
 		print_accounts(run, all);
-		write_summary(run, &mean, memory_mb, sha);
-		note("%.0f images/s, peak memory %.0f MB a rank, test accuracy %.2f %%, parameters %.12s…", run->batch_total / mean.wall, memory_mb,
+		print_ages(&served);
+		write_summary(run, all, &mean, memory_mb, sha);
+		note("%.0f images/s, peak memory %.0f MB a rank, test accuracy %.2f %%, parameters %.12s…", images_per_s(run, all), memory_mb,
 		     100 * run->test_accuracy, sha);
 		note("results in %s", run->dir.path);
 	}
-	fprintf(run->dir.log, "step %.3f ms, computing %.3f, data %.3f, comm %.3f, exposed %.3f, peak memory %.0f MB\n", 1e3 * mine.wall,
-	        1e3 * mine.computing, 1e3 * mine.data, 1e3 * mine.comm, 1e3 * mine.exposed, mine.memory_mb);
+	if (run_serves(run))
+		fprintf(run->dir.log, "served %lld requests in %.3f s, %.3f s of them busy; sent %.3f MB, peak memory %.0f MB\n",
+		        (long long)mine.served.requests, mine.wall, mine.comm, mine.bytes / 1e6, mine.memory_mb);
+	else
+		fprintf(run->dir.log, "step %.3f ms, computing %.3f, data %.3f, comm %.3f, exposed %.3f, peak memory %.0f MB\n",
+		        1e3 * mine.wall, 1e3 * mine.computing, 1e3 * mine.data, 1e3 * mine.comm, 1e3 * mine.exposed, mine.memory_mb);
 	rundir_flush(run->dir.log, "rank log");
 	free(all);
 }

@@ -7,6 +7,7 @@
 
 #include "../comm/comm.h"
 #include "../comm/sync/sync.h"
+#include "../comm/topology/ps.h"
 #include "../core/config.h"
 #include "../core/lr.h"
 #include "../core/net.h"
@@ -32,9 +33,11 @@ struct run {
 	struct config *config;
 	double started;                 /* clock_now() when the program began */
 	struct world world;
+	int workers, servers;           /* ranks that train: the first ones; parameter servers: the others */
 	struct device *device;          /* computes */
 	struct device *host;            /* a CPU device for control; the same one where the CPU computes */
 	struct comm *control;           /* host-side agreement and metrics: a communicator and a queue of its own */
+	struct comm *team;              /* as control, of the workers alone; the same one where nobody serves */
 	struct comm *comm;              /* the model's traffic */
 	char comm_why[256];             /* why over this transport */
 	struct stream *compute;
@@ -49,7 +52,7 @@ struct run {
 	struct images images;           /* the data set in device memory, where the device augments; else all NULL */
 	float *mean_x, *mean_buffer;    /* the averaged model, for evaluation; device memory */
 
-	int *batch;                     /* M_i of every rank */
+	int *batch;                     /* M_i of every worker */
 	double *speed;                  /* that they were chosen by; NULL: they were given */
 	int batch_total;
 	struct slowdown slowdown;
@@ -59,6 +62,7 @@ struct run {
 
 	struct rundir dir;
 	struct metrics *metrics;
+	struct ps_record served;        /* a server's */
 
 	int64_t step;                   /* done so far */
 	struct spent aside;             /* what was spent before training and in evaluations; not counted */
@@ -84,7 +88,9 @@ int run_build_net(struct run *, struct net *, int batch);       /* the model, wi
 void run_load(struct run *, const struct batch *);              /* the batch into the network */
 void run_clock(struct run *);                                   /* brings run->spent up to now */
 struct spent run_counters(struct run *);                        /* where the counters behind it stand, evaluation included */
+static inline bool run_serves(const struct run *run) { return run->world.rank >= run->workers; }
 int run_train(struct run *);                                    /* exit status */
+int run_serve(struct run *);                                    /* what a server does instead, until all workers have ended */
 void run_evaluate(struct run *);                                /* averaged model on the test set: sets test_loss, test_accuracy */
 void run_fingerprint(struct run *, char hex[65]);               /* of the averaged model, PyTorch's order and layout */
 

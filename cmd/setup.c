@@ -41,7 +41,7 @@ static void choose_threads(struct run *run, struct device_config *c)
 	struct world *w = &run->world;
 	int fair = w->cores / w->sharing > 0 ? w->cores / w->sharing : 1, wish = (int)config_int(run->config, "device.threads");
 
-	run->threads = wish ? wish : fair;
+	run->threads = run_serves(run) ? 1 : wish ? wish : fair;
 	if (run->threads * w->sharing > w->cores)
 		warn("%d ranks x %d threads share %d cores: expect a slow-down of several times. device.threads = 0 chooses %d", w->sharing,
 		     run->threads, w->cores, fair);
@@ -54,6 +54,14 @@ static struct device *open_named(const char *name, const struct device_config *c
 	const struct device_ops *ops = device_find(name);
 
 	return ops ? ops->open(c) : NULL;
+}
+
+/* A server adds vectors as they come out of messages: no GPU for that. */
+static const char *kind_of(const struct run *run)
+{
+	const char *kind = config_string(run->config, "device.kind");
+
+	return run_serves(run) && strcmp(kind, "reference") ? "cpu" : kind;
 }
 
 /* "auto": a GPU if the machine looks as if it had one and it answers; otherwise the CPU, and why. NULL: error() said why not. */
@@ -97,13 +105,17 @@ static int open_devices(struct run *run, struct device_config *c)
 		c->progress = small.progress = PROGRESS_HOOK;
 	if (run->world.size == 1)
 		c->progress = small.progress = PROGRESS_HOOK;   /* nothing to overlap: no thread for it */
-	run->device = open_device(config_string(config, "device.kind"), c);
+	run->device = open_device(kind_of(run), c);
 	/* A device whose streams the host drives is a CPU. */
 	run->host = run->device && run->device->ops->stream->progress ? run->device : open_named("cpu", &small);
-	run->control = comm_open(&run->world, run->host);
+	run->control = run->team = comm_open(&run->world, run->host);
+	if (run->servers) {
+		run->team = comm_open(&run->world, run->host);
+		comm_narrow(run->team, run->workers);
+	}
 	if (!run->device)
 		return STATUS_FAILURE;
-	if (c->precision != PRECISION_AUTO && run->device->config.precision != c->precision) {
+	if (!run_serves(run) && c->precision != PRECISION_AUTO && run->device->config.precision != c->precision) {
 		error("device.precision = \"%s\" (%s): device \"%s\" computes in fp32 only", precision, config_origin(config, "device.precision"),
 		      run->device->ops->name);
 		hint("leave it out, or set device.kind = \"cuda\" on a machine with a GPU");
@@ -121,13 +133,28 @@ static int check_same_device(struct run *run)
 	snprintf(mine.name, sizeof(mine.name), "%s", run->device->ops->name);
 	all = xcalloc((size_t)run->world.size, sizeof(*all));
 	comm_host_gather(run->control, &mine, all, sizeof(mine));
-	for (int r = 1; r < run->world.size && !rc; r++)
+	for (int r = 1; r < run->workers && !rc; r++)
 		if (strcmp(all[r].name, all[0].name)) {
 			error("rank %d computes on \"%s\", rank 0 on \"%s\"", r, all[r].name, all[0].name);
 			rc = hint("set device.kind = \"cpu\", or start workers only where a GPU answers");
 		}
 	free(all);
 	return rc;
+}
+
+/* topology.servers of the ranks serve. A mistake that all ranks see alike. */
+static int choose_servers(struct run *run)
+{
+	int size = run->world.size;
+
+	if (!strcmp(config_string(run->config, "topology.kind"), "ps"))
+		run->servers = (int)config_int(run->config, "topology.servers");
+	run->workers = size - run->servers;
+	if (run->workers > 0)
+		return 0;
+	error("topology.servers = %d (%s) of %d rank%s: no worker is left", run->servers, config_origin(run->config, "topology.servers"), size,
+	      size == 1 ? "" : "s");
+	return hint("start one rank more for each server: mpirun -np %d gives one worker", run->servers + 1);
 }
 
 int run_open_world(struct run *run, struct config *config)
@@ -149,6 +176,11 @@ int run_open_world(struct run *run, struct config *config)
 			fputs(errors_text(), stderr);
 		return STATUS_CONFIG;
 	}
+	if (choose_servers(run)) {
+		if (run->world.rank == 0)
+			fputs(errors_text(), stderr);
+		return STATUS_CONFIG;
+	}
 	choose_threads(run, &device);
 	status = run_agree(run, open_devices(run, &device));
 	return status ? status : run_agree(run, check_same_device(run) ? STATUS_CONFIG : 0);
@@ -158,16 +190,16 @@ int run_open_world(struct run *run, struct config *config)
 static void open_partition(struct run *run)
 {
 	struct partition_rule rule = partition_rule(run->config, (uint64_t)config_int(run->config, "train.seed"));
-	char hex[65], *all = xcalloc((size_t)run->world.size, sizeof(hex));
+	char hex[65], *all = xcalloc((size_t)run->workers, sizeof(hex));
 	struct sha256 hash;
 
-	partition_open(&run->partition, &rule, &run->data.train, run->data.classes, run->world.size, run->batch);
+	partition_open(&run->partition, &rule, &run->data.train, run->data.classes, run->workers, run->batch);
 	sha256_init(&hash);
 	if (run->partition.sample)
 		sha256_add(&hash, run->partition.sample, (size_t)run->data.train.count * sizeof(*run->partition.sample));
 	sha256_end(&hash, hex);
-	comm_host_gather(run->control, hex, all, sizeof(hex));
-	for (int r = 1; r < run->world.size; r++)
+	comm_host_gather(run->team, hex, all, sizeof(hex));
+	for (int r = 1; r < run->workers; r++)
 		if (strcmp(all, all + (size_t)r * sizeof(hex)))
 			die(STATUS_FAILURE, "rank %d divides the training images otherwise than rank 0: other data or another C library there?", r);
 	free(all);
@@ -200,12 +232,15 @@ int run_build_net(struct run *run, struct net *net, int batch)
 	return net_finish(net);
 }
 
+/* A server has neither data nor network: it only agrees. */
 int run_open_model(struct run *run)
 {
-	int status = run_agree(run, dataset_open(&run->data, run->config) ? STATUS_DATA : 0);
+	int status = run_agree(run, !run_serves(run) && dataset_open(&run->data, run->config) ? STATUS_DATA : 0);
 
 	if (status)
 		return status;
+	if (run_serves(run))
+		return run_agree(run, 0);
 	if (run_choose_batches(run) || plan_steps(run) || run_build_net(run, &run->net, run->batch[run->world.rank]))
 		return run_agree(run, STATUS_CONFIG);
 	open_partition(run);
@@ -243,7 +278,7 @@ static void open_loaders(struct run *run)
 		.seed = (uint64_t)config_int(run->config, "train.seed"),
 		.train = true,
 		.augment = config_bool(run->config, "data.augment"),
-		.workers = run->world.size,
+		.workers = run->workers,
 		.worker = run->world.rank,
 		.batch = run->batch,
 		.partition = &run->partition,
@@ -261,7 +296,7 @@ static void open_loaders(struct run *run)
 /* DiLoCo's authors are not the only ones whose workers once started from different weights. */
 static void check_same_start(struct run *run)
 {
-	char hex[65], *all = xcalloc((size_t)run->world.size, sizeof(hex));
+	char hex[65], *all = xcalloc((size_t)run->workers, sizeof(hex));
 	float *x = run->device->ops->mem->alloc_host(run->device, (size_t)run->net.n * sizeof(float));
 	struct sha256 hash;
 
@@ -270,8 +305,8 @@ static void check_same_start(struct run *run)
 	sha256_init(&hash);
 	sha256_add(&hash, x, (size_t)run->net.n * sizeof(float));
 	sha256_end(&hash, hex);
-	comm_host_gather(run->control, hex, all, sizeof(hex));
-	for (int r = 1; r < run->world.size; r++)
+	comm_host_gather(run->team, hex, all, sizeof(hex));
+	for (int r = 1; r < run->workers; r++)
 		if (strcmp(all, all + (size_t)r * sizeof(hex)))
 			die(STATUS_FAILURE, "rank %d starts from other weights than rank 0: different programs or configs on the hosts?", r);
 	run->device->ops->mem->free_host(run->device, x);
@@ -289,8 +324,8 @@ int run_bind(struct run *run)
 {
 	const struct device_ops *dev = run->device->ops;
 	struct comm_config comm = comm_config(run->config);
-	const struct comm_ops *transport = comm_choose(config_string(run->config, "comm.transport"), &run->world, run->device, run->control,
-	                                               run->comm_why, sizeof(run->comm_why));
+	const struct comm_ops *transport = (run->servers ? comm_choose_served : comm_choose)(
+		config_string(run->config, "comm.transport"), &run->world, run->device, run->control, run->comm_why, sizeof(run->comm_why));
 	int status = run_agree(run, transport ? 0 : STATUS_CONFIG);
 
 	if (status)
@@ -298,6 +333,10 @@ int run_bind(struct run *run)
 	run->compute = dev->stream->open(run->device, STREAM_COMPUTE);
 	run->comm = comm_open_over(transport, &run->world, run->device, run->control, &comm);
 	run->comm->delay = config_float(run->config, "comm.delay_ms") * 1e-3;
+	if (run->servers)
+		ps_open(run->comm, run->servers);
+	if (run_serves(run))
+		return 0;
 	net_bind(&run->net, run->device, run->compute, true);
 	net_init_params(&run->net);
 	check_same_start(run);
@@ -340,6 +379,8 @@ void run_close(struct run *run)
 	free(run->speed);
 	if (run->compute)
 		run->device->ops->stream->close(run->compute);
+	if (run->team != run->control)
+		comm_close(run->team);
 	if (run->control)
 		comm_close(run->control);
 	if (run->host && run->host != run->device)

@@ -62,7 +62,7 @@ static void train_step(struct run *run, int64_t t)
 	run->sync.lr = lr_at(&run->lr, (double)t / (double)run->steps_per_epoch);
 	if (t % run->steps_per_epoch == 0)
 		sync_epoch(&run->sync, t / run->steps_per_epoch);
-	net_set_step(&run->net, t * run->world.size + run->world.rank);       /* dropout differs between workers */
+	net_set_step(&run->net, t * run->workers + run->world.rank);       /* dropout differs between workers */
 	run_load(run, &batch);
 	sync_begin(&run->sync, t);
 	slowdown_begin(&run->slowdown, run->device, run->compute);
@@ -101,5 +101,34 @@ int run_train(struct run *run)
 		}
 	}
 	metrics_close(run);
+	return STATUS_DONE;
+}
+
+static void log_arrival(void *context, const char *line)
+{
+	fprintf(context, "%s\n", line);
+}
+
+/* What arrived in which order decides the result of an asynchronous run: it is written down. */
+int run_serve(struct run *run)
+{
+	const struct stream_ops *stream = run->device->ops->stream;
+	double start = clock_now();
+	FILE *log = NULL;
+	char name[32];
+
+	snprintf(name, sizeof(name), "decisions-%03d.csv", run->world.rank);
+	if (run->dir.path[0]) {
+		log = rundir_file(&run->dir, name);
+		fprintf(log, "event,worker,clock\n");
+	}
+	ps_serve(run->comm, &run->served, log ? log_arrival : NULL, log);
+	run->spent.wall = clock_now() - start;
+	run->spent.comm = stream->busy(run->comm->stream);
+	run->spent.bytes = (double)run->comm->bytes_sent;
+	if (log) {
+		rundir_flush(log, name);
+		fclose(log);
+	}
 	return STATUS_DONE;
 }

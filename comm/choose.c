@@ -4,6 +4,8 @@
  *
  * NCCL refuses two ranks on one GPU. There, MPI carries the messages through host memory: slow, but it trains. $NCCL_HOSTID, with
  * another value for each rank, makes NCCL take them for ranks of different hosts; that is how its path is tested on one GPU.
+ *
+ * A parameter server takes whatever comes first. NCCL cannot: its receives name their sender, so MPI carries the messages there.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,5 +113,21 @@ const struct comm_ops *comm_choose(const char *name, const struct world *w, stru
 		snprintf(why, size, "%s", automatic ? text : "as asked for");
 	}
 	free(all);
+	return chosen;
+}
+
+const struct comm_ops *comm_choose_served(const char *name, const struct world *w, struct device *dev, struct comm *control, char *why,
+                                          size_t size)
+{
+	const struct comm_ops *chosen;
+
+	if (!strcmp(name, "nccl")) {
+		error("comm.transport = \"nccl\": a parameter server takes the message that comes first, and NCCL has none without a sender's name");
+		hint("set comm.transport = \"mpi\" or \"auto\", or topology.kind = \"all-reduce\"");
+		return NULL;
+	}
+	chosen = comm_choose("mpi", w, dev, control, why, size);
+	if (chosen && !strcmp(name, "auto"))
+		snprintf(why, size, "a parameter server takes the message that comes first, which needs MPI");
 	return chosen;
 }

@@ -2,6 +2,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../core/clock.h"
@@ -80,6 +81,29 @@ void comm_reserve(struct comm *comm, size_t bytes)
 	mem->free(comm->device, comm->work);
 	comm->work = mem->alloc(comm->device, bytes);
 	comm->work_bytes = bytes;
+}
+
+void comm_narrow(struct comm *comm, int ranks)
+{
+	CHECK(ranks >= 1 && ranks <= comm->size);
+	comm->size = ranks;
+}
+
+/* Ranks take turns, so that a fast one cannot keep the others waiting. Idle, we leave the core to those who compute. */
+int comm_wait_any(struct comm *comm, const bool *open, int first)
+{
+	for (int tries = 0;; tries++) {
+		for (int i = 0; i < comm->size; i++) {
+			int from = (first + i) % comm->size;
+
+			if (open[from] && comm->ops->arrived(comm, from))
+				return from;
+		}
+		if (tries < 32)
+			sched_yield();
+		else
+			nanosleep(&(struct timespec){ 0, tries < 256 ? 20000 : 100000 }, NULL);
+	}
 }
 
 void comm_fork(struct comm *comm, struct stream *after)

@@ -48,6 +48,9 @@ struct comm_ops {
 	 * receive has its send. Sizes must agree; up to `segment` bytes. */
 	void (*exchange)(struct comm *, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes);
 	int64_t segment;                        /* comm_exchange() cuts what is longer; the same on all ranks */
+	/* (optional) The host asks, while nothing is queued here: has a message from that rank arrived, for an exchange() to receive?
+	 * Never waits. What lives on requests (topology/ps.h) needs it. */
+	bool (*arrived)(struct comm *, int from);
 	/* (optional) The library's own collectives, in place, queued like exchange(), by the contracts of comm_allreduce() and
 	 * comm_allgather(), which count their bytes (topology/topology.h). Never called with nothing to do (one rank, no bytes). */
 	void (*allreduce)(struct comm *, void *buffer, int64_t n, enum dtype, enum reduce);
@@ -71,6 +74,7 @@ struct comm {
 	struct stream *stream;
 	struct event *forked;
 	int rank, size;
+	int servers;                    /* ranks from `size` on, which serve: ps_open(); else 0 */
 	double delay;                   /* seconds that comm_delay() waits; an experiment's knob */
 	int64_t bytes_sent;             /* payload that this rank handed to the transport */
 	void *work;                     /* device memory, kept: receive buffer of reductions */
@@ -91,6 +95,9 @@ const struct comm_ops *transport_find(const char *name);
  */
 const struct comm_ops *comm_choose(const char *name, const struct world *, struct device *, struct comm *control, char *why,
                                    size_t size);
+/* The same where some ranks serve (topology/ps.h): only transports that tell what has arrived. */
+const struct comm_ops *comm_choose_served(const char *name, const struct world *, struct device *, struct comm *control, char *why,
+                                          size_t size);
 
 /* Under which launcher do we run? From its environment, before and without MPI. size 1 and rank 0 if there is none. */
 struct launch {
@@ -110,6 +117,8 @@ struct comm *comm_open(const struct world *, struct device *);
 struct comm *comm_open_over(const struct comm_ops *, const struct world *, struct device *, struct comm *control,
                             const struct comm_config *);
 void comm_close(struct comm *);         /* waits for what is queued */
+/* From now on only the first `ranks` ranks take part in its collectives. All ranks, before anything is queued. */
+void comm_narrow(struct comm *, int ranks);
 
 void comm_fork(struct comm *, struct stream *after);
 void comm_mark(struct comm *, struct event *);
@@ -117,6 +126,8 @@ void comm_delay(struct comm *);         /* queues a pause of comm->delay seconds
 void comm_exchange(struct comm *, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes);
 /* Makes sure that comm->work has so many bytes; called while opening, never in the step path. */
 void comm_reserve(struct comm *, size_t bytes);
+/* The host waits until a message from one of the ranks 0 … size-1 that are open[] has arrived, and says from which; asks `first` first. */
+int comm_wait_any(struct comm *, const bool *open, int first);
 
 /* ---- host memory, communicators of CPU devices; the host waits: start-up, evaluation, the end, never in the step path ---- */
 

@@ -175,6 +175,15 @@ static void mpi_exchange(struct comm *comm, int to, const void *send, int64_t se
 		dev->mem->copy(comm->stream, recv, s->recv, (size_t)recv_bytes, COPY_TO_DEVICE);
 }
 
+static bool mpi_arrived(struct comm *comm, int from)
+{
+	const struct mpi_state *s = comm->state;
+	int there;
+
+	MPI(MPI_Iprobe(from, 0, s->comm, &there, MPI_STATUS_IGNORE));
+	return there;
+}
+
 /* One of the few calls that MPI allows before MPI_Init. */
 static const char *mpi_version(void)
 {
@@ -198,4 +207,5 @@ const struct comm_ops comm_mpi = {
 	.close = mpi_close,
 	.exchange = mpi_exchange,
 	.segment = LONGEST,
+	.arrived = mpi_arrived,
 };

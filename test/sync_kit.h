@@ -111,7 +111,7 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	k->comm->delay = how->delay;
 	before = k->comm->bytes_sent;
 	trace->rank = world.rank;
-	trace->said = sync.ops->bytes(&sync, world.size);
+	trace->said = sync.ops->bytes(&sync, k->comm->size);
 	for (int64_t t = 0; t < how->steps; t++) {
 		if (how->epoch_steps && t % how->epoch_steps == 0)
 			sync_epoch(&sync, t / how->epoch_steps);

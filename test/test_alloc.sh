@@ -45,5 +45,16 @@ for algorithm in ssgd local cocod; do
 		fi
 	done
 done
+for algorithm in ssgd ssp asp; do
+	set -- --set topology.kind=ps --set sync.algorithm=$algorithm
+	short=$(counts 4 "$@") long=$(counts 40 "$@")
+	count=$((count + 1))
+	if [ -n "$short" ] && [ "$short" = "$long" ]; then
+		echo "ok $count - $algorithm over a server: $long allocations on the two ranks in 4 and in 40 steps"
+	else
+		echo "not ok $count - $algorithm over a server: $short allocations in 4 steps, $long in 40"
+		failed=1
+	fi
+done
 echo "1..$count"
 exit $failed

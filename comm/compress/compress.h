@@ -20,6 +20,7 @@ struct state_visitor;
 
 struct compress_ops {
 	const char *name, *paper;
+	const char *topology;           /* values of topology.kind it works on, "ps|all-reduce"; NULL: all-reduce */
 	const struct option *options;
 	bool any_cut;                   /* the average does not depend on how the arena is cut: pieces may go as they become final */
 	size_t state_size;

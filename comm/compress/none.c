@@ -1,9 +1,10 @@
 /*
  * No compression: out = sum_i w_i in_i by an all-reduce. The weight is applied before the sum, so that unequal batches cost
- * nothing extra and large worlds do not overflow.
+ * nothing extra and large worlds do not overflow. With parameter servers each worker sends its vector once, and gets the sum back.
  */
 #include <stddef.h>
 
+#include "../topology/ps.h"
 #include "compress.h"
 
 static int none_init(struct compress *c, const struct config *config)
@@ -30,13 +31,15 @@ static void none_average(struct compress *c, const struct range *range, const fl
 
 static double none_bytes(const struct compress *c, int64_t n, int workers)
 {
-	(void)c;
+	if (c->comm && c->comm->servers)
+		return ps_bytes(n, c->comm->servers);
 	return 2.0 * (workers - 1) / workers * 4.0 * (double)n;
 }
 
 static double none_cost(const struct compress *c, const struct cost_model *m)
 {
-	(void)c;
+	if (c->comm && c->comm->servers)
+		return ps_cost(m, 4.0 * (double)m->n, 4.0 * (double)m->n, c->comm->servers);
 	return ring_allreduce_cost(m, 4.0 * (double)m->n);
 }
 
@@ -44,6 +47,7 @@ extern const struct compress_ops compress_none;
 const struct compress_ops compress_none = {
 	.name = "none",
 	.paper = "dense fp32",
+	.topology = "all-reduce|ps",
 	.any_cut = true,
 	.init = none_init,
 	.bind = none_bind,

@@ -126,6 +126,7 @@ extern const struct sync_ops sync_cocod;
 const struct sync_ops sync_cocod = {
 	.name = "cocod",
 	.paper = "CoCoD-SGD: Shen et al., IJCAI 2019, arXiv 1906.12043",
+	.topology = "all-reduce|ps",
 	.options = cocod_options,
 	.averages_models = true,
 	.state_size = sizeof(struct cocod),

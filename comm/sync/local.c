@@ -96,6 +96,7 @@ extern const struct sync_ops sync_local;
 const struct sync_ops sync_local = {
 	.name = "local",
 	.paper = "Local SGD: Stich, ICLR 2019",
+	.topology = "all-reduce|ps",
 	.options = local_options,
 	.averages_models = true,
 	.state_size = sizeof(struct local),

@@ -215,6 +215,7 @@ extern const struct sync_ops sync_post_local;
 const struct sync_ops sync_post_local = {
 	.name = "post-local",
 	.paper = "post-local SGD: Lin et al., ICLR 2020, arXiv 1808.07217",
+	.topology = "all-reduce|ps",
 	.options = post_local_options,
 	.averages_models = true,
 	.state_size = sizeof(struct post_local),

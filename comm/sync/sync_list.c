@@ -22,7 +22,9 @@
 	A(acco) \
 	A(dpsgd) \
 	A(sgp) \
-	A(adpsgd)
+	A(adpsgd) \
+	A(ssp) \
+	A(asp)
 
 #define DECLARE(name) extern const struct sync_ops sync_##name;
 #define ENTRY(name) &sync_##name,

@@ -1,6 +1,7 @@
 /*
  * Who mixes with whom. Here: all-reduce, everybody with everybody, on the communicator's stream: by the transport's own collective
- * if it has one (NCCL), else as a ring of exchanges and kernels. Algorithms call comm_allreduce() and comm_allgather().
+ * if it has one (NCCL), else as a ring of exchanges and kernels, or by parameter servers (ps.h). Algorithms call comm_allreduce() and
+ * comm_allgather().
  */
 #ifndef COCOD_TOPOLOGY_H
 #define COCOD_TOPOLOGY_H

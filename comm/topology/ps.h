@@ -1,0 +1,67 @@
+/*
+ * Parameter servers: some ranks hold the model in shards, the workers push to them and pull from them.
+ *
+ * Paper: Li et al., "Scaling Distributed Machine Learning with the Parameter Server", OSDI 2014.
+ *
+ * The last `servers` ranks serve. A vector of n elements is cut into as many contiguous shards, one a server. A worker's
+ * operations below are queued on its communication stream like any other; each sends every server a request and, with most of
+ * them, its shard of a vector. A server knows no algorithm: it loops over requests, whatever comes first, until all workers have
+ * said that they are done.
+ *
+ *   round     what all workers ask for is answered when all have asked, with the same bits for all, added up in the order of the ranks
+ *   step      one worker's update is added to the shard as it comes; a read is answered as soon as it may be
+ *
+ * Clocks (Ho et al., NeurIPS 2013): the clock of a worker is the number of its updates that a server has. A read names the clock
+ * that the slowest worker must have reached, and waits on the server until it has.
+ *
+ * What servers hold is the sum of the updates, at first 0: the model is that sum plus the one that all workers started from.
+ */
+#ifndef COCOD_PS_H
+#define COCOD_PS_H
+
+#include "topology.h"
+
+/* From now on the last ranks serve: size counts the workers, rank >= size is a server. All ranks, before anything is queued. */
+void ps_open(struct comm *, int servers);
+static inline bool ps_serves(const struct comm *comm) { return comm->rank >= comm->size; }
+
+/* Elements [*from, *to) of n: a multiple of ARENA_ALIGN each but for the last; may be empty. */
+void ps_shard(int64_t n, int servers, int server, int64_t *from, int64_t *to);
+
+/* ---- workers ---- */
+
+/* A round: the sum (maximum, …) of all workers' buffers, in place. */
+void ps_allreduce(struct comm *, void *buffer, int64_t n, enum dtype, enum reduce);
+
+struct ps_step {
+	int64_t clock;                  /* updates of this worker before this one */
+	bool ordered;                   /* as a round: added up in the order of the ranks once all have come; all workers read */
+	int uses;                       /* reads after it, for so many clocks; 0: does not read */
+	int64_t least;                  /* the slowest worker's clock that the read waits for */
+};
+/* Pushes the update (n floats). If it reads, the sum of all updates so far takes its place. */
+void ps_push(struct comm *, float *update, int64_t n, const struct ps_step *);
+/* A round: the sum of all updates. */
+void ps_total(struct comm *, float *out, int64_t n);
+void ps_end(struct comm *);             /* this worker is done: ps_serve() returns when all have said so. The host waits */
+
+double ps_bytes(int64_t n, int servers);        /* that a worker sends with a vector of n floats: itself and the requests in front */
+/* Seconds of one vector there and back: all workers share the servers' links, one direction after the other. */
+double ps_cost(const struct cost_model *, double bytes_up, double bytes_down, int servers);
+
+/* ---- servers ---- */
+
+enum { PS_AGES = 32 };
+
+/* What a server has seen. The age of what a worker reads at its clock c is c - the slowest worker's clock at that moment. */
+struct ps_record {
+	int64_t age[PS_AGES];           /* how many clocks ran on what age; the last entry: that or more */
+	int64_t oldest, reads;
+	int64_t requests;
+};
+
+/* Serves until all workers have called ps_end(). The host loops. log (may be NULL): what came in which order, where the rules do not
+ * say: "push,WORKER,CLOCK" when an update was added, "read,WORKER,CLOCK" when a read was answered. */
+void ps_serve(struct comm *, struct ps_record *, void (*log)(void *context, const char *line), void *log_context);
+
+#endif

@@ -1,0 +1,22 @@
+/* What a worker sends a server in front of its shard: between ps.c and ps_server.c only. */
+#ifndef COCOD_PS_REQUEST_H
+#define COCOD_PS_REQUEST_H
+
+#include "ps.h"
+
+enum ps_kind {
+	PS_REDUCE,              /* a round: payload n elements; answer: their sum */
+	PS_ORDERED,             /* a round: payload n floats, added to what the server holds; answer: that */
+	PS_TOTAL,               /* a round: answer: what the server holds */
+	PS_PUSH,                /* payload n floats, added at once; answer, if uses > 0: what the server holds */
+	PS_END,
+};
+
+/* Between machines of one kind, as all messages here. */
+struct ps_request {
+	int32_t kind, type, op, uses;
+	int64_t n;              /* of the shard */
+	int64_t clock, least;
+};
+
+#endif

@@ -1,0 +1,239 @@
+/*
+ * A parameter server (ps.h): one loop over requests.
+ *
+ *     forever:  take the request that comes first, workers taking turns
+ *       round   keep its payload; add up what has come of the ranks 0, 1, … without a gap. When all have asked: answer all
+ *       push    sum += payload;  clock of that worker += 1;  answer the waiting reads whose `least` the slowest clock has reached
+ *       end     when all workers have said so: leave
+ *
+ *     worker 0   | step | push | read | step | push | waits … … … … | read |       staleness 1: worker 0, a clock ahead, may not
+ *     worker 1   | step … … … … … … … … … … … … … …  | push | read |             begin clock 2 before worker 1 has ended clock 0
+ *
+ * A round adds in the order of the ranks, so its bits do not depend on who was faster. Pushes outside of rounds are added as they
+ * come: that is the point of asynchrony, and the log says in which order it was, so that a run can be followed step by step.
+ *
+ * Memory: the shard, and one buffer of a shard's size for each worker, made when the first request asks for them.
+ *
+ * Limits: an update is received, added, and answers are sent, one after the other; a server uses one core and one direction of
+ * its link, and whoever is slow to take a long answer (the hook drives his messages) holds up the others.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../core/die.h"
+#include "ps_request.h"
+
+struct client {
+	void *slot;             /* its payload, or (rank 0's) the running sum of a round */
+	int64_t slot_bytes;
+	struct ps_request asks; /* what it waits for an answer to */
+	bool waits;
+	int64_t clock;
+};
+
+struct server {
+	struct comm *comm;
+	struct client *client;  /* one a worker */
+	struct ps_request *request;     /* on the host, pinned where that matters */
+	float *sum;             /* of all updates: the shard */
+	int64_t n;              /* its floats; 0: nobody has asked for it yet */
+	int in_round, added;    /* workers that have asked in the round under way; whose payload is in the sum */
+	bool *open;             /* workers that have not ended; what comes of the others is for the next ps_serve() */
+	int ended;
+	struct ps_record *record;
+	void (*log)(void *context, const char *line);
+	void *log_context;
+};
+
+static const struct device_ops *device(const struct server *v) { return v->comm->device->ops; }
+
+static int64_t payload(const struct ps_request *r)
+{
+	return r->kind == PS_TOTAL || r->kind == PS_END ? 0 : r->n * (int64_t)dtype_size((enum dtype)r->type);
+}
+
+static void note_arrival(const struct server *v, const char *what, int worker, int64_t clock)
+{
+	char line[64];
+
+	if (!v->log)
+		return;
+	snprintf(line, sizeof(line), "%s,%d,%lld", what, worker, (long long)clock);
+	v->log(v->log_context, line);
+}
+
+/* ---- receiving ---- */
+
+static void *reserve(struct server *v, void *old, int64_t *have, int64_t bytes)
+{
+	const struct mem_ops *mem = device(v)->mem;
+
+	if (bytes <= *have)
+		return old;
+	mem->free(v->comm->device, old);
+	*have = bytes;
+	return mem->alloc(v->comm->device, (size_t)bytes);
+}
+
+/* The shard, at the first request that is about it. */
+static void hold(struct server *v, int64_t n)
+{
+	int64_t none = 0;
+
+	if (!v->n) {
+		v->n = n;
+		v->sum = reserve(v, NULL, &none, n * (int64_t)sizeof(float));
+	}
+	CHECK(v->n == n);
+}
+
+/* The request that comes first, with its payload. Returns whose it is. */
+static int take(struct server *v, int turn)
+{
+	struct comm *comm = v->comm;
+	int worker = comm_wait_any(comm, v->open, turn);
+	struct client *c = &v->client[worker];
+
+	CHECK(!c->waits);
+	comm_exchange(comm, -1, NULL, 0, worker, comm->work, sizeof(*v->request));
+	device(v)->mem->copy(comm->stream, v->request, comm->work, sizeof(*v->request), COPY_TO_HOST);
+	device(v)->stream->sync(comm->stream);
+	c->asks = *v->request;
+	if (payload(&c->asks)) {
+		c->slot = reserve(v, c->slot, &c->slot_bytes, payload(&c->asks));
+		comm_exchange(comm, -1, NULL, 0, worker, c->slot, payload(&c->asks));
+	}
+	v->record->requests++;
+	return worker;
+}
+
+/* ---- answering ---- */
+
+static void answer(struct server *v, int worker, const void *data, int64_t bytes)
+{
+	v->client[worker].waits = false;
+	comm_exchange(v->comm, worker, data, bytes, -1, NULL, 0);
+}
+
+static int64_t slowest(const struct server *v)
+{
+	int64_t least = v->client[0].clock;
+
+	for (int w = 1; w < v->comm->size; w++)
+		least = v->client[w].clock < least ? v->client[w].clock : least;
+	return least;
+}
+
+/* What is read now serves the next `uses` clocks of that worker, and is a clock older in each. */
+static void record_ages(struct server *v, const struct client *c)
+{
+	int64_t age = c->clock - slowest(v);
+
+	v->record->reads++;
+	for (int i = 0; i < c->asks.uses; i++, age++) {
+		v->record->age[age < PS_AGES ? age : PS_AGES - 1]++;
+		v->record->oldest = age > v->record->oldest ? age : v->record->oldest;
+	}
+}
+
+static void answer_reads(struct server *v)
+{
+	int64_t least = slowest(v);
+
+	for (int w = 0; w < v->comm->size; w++) {
+		struct client *c = &v->client[w];
+
+		if (!c->waits || c->asks.kind != PS_PUSH || c->asks.least > least)
+			continue;
+		record_ages(v, c);
+		note_arrival(v, "read", w, c->clock);
+		answer(v, w, v->sum, v->n * (int64_t)sizeof(float));
+	}
+}
+
+static void push(struct server *v, int worker)
+{
+	struct client *c = &v->client[worker];
+
+	hold(v, c->asks.n);
+	CHECK(c->asks.clock == c->clock);
+	device(v)->vec->reduce(v->comm->stream, v->n, DTYPE_F32, REDUCE_SUM, c->slot, v->sum);
+	c->clock++;
+	c->waits = c->asks.uses > 0;
+	note_arrival(v, "push", worker, c->asks.clock);
+	answer_reads(v);
+}
+
+/* All have asked, and rank 0's slot is the sum of all. */
+static void end_round(struct server *v, const struct ps_request *r)
+{
+	struct comm *comm = v->comm;
+	bool held = r->kind != PS_REDUCE;
+
+	if (r->kind == PS_ORDERED) {
+		device(v)->vec->reduce(comm->stream, v->n, DTYPE_F32, REDUCE_SUM, v->client[0].slot, v->sum);
+		for (int w = 0; w < comm->size; w++)
+			v->client[w].clock++;
+		for (int w = 0; w < comm->size; w++)
+			record_ages(v, &v->client[w]);
+	}
+	for (int w = 0; w < comm->size; w++)
+		answer(v, w, held ? v->sum : v->client[0].slot, r->n * (int64_t)dtype_size((enum dtype)r->type));
+	v->in_round = v->added = 0;
+}
+
+static void join_round(struct server *v, int worker)
+{
+	struct comm *comm = v->comm;
+	struct client *c = &v->client[worker];
+	struct ps_request r = c->asks;
+
+	if (r.kind != PS_REDUCE)
+		hold(v, r.n);
+	c->waits = true;
+	v->in_round++;
+	for (; v->added < comm->size && v->client[v->added].waits; v->added++) {
+		const struct ps_request *q = &v->client[v->added].asks;
+
+		if (q->kind == PS_PUSH)         /* still waits for a read; it will come */
+			break;
+		CHECK(q->kind == r.kind && q->n == r.n && q->type == r.type && q->op == r.op);
+		if (v->added > 0 && payload(&r))
+			device(v)->vec->reduce(comm->stream, r.n, (enum dtype)r.type, (enum reduce)r.op, v->client[v->added].slot,
+			                       v->client[0].slot);
+	}
+	if (v->in_round == comm->size)
+		end_round(v, &r);
+}
+
+/* ---- the loop ---- */
+
+void ps_serve(struct comm *comm, struct ps_record *record, void (*log)(void *context, const char *line), void *log_context)
+{
+	struct server v = { .comm = comm, .record = record, .log = log, .log_context = log_context };
+	const struct mem_ops *mem = comm->device->ops->mem;
+
+	CHECK(ps_serves(comm));
+	v.client = xcalloc((size_t)comm->size, sizeof(*v.client));
+	v.open = xcalloc((size_t)comm->size, sizeof(*v.open));
+	for (int w = 0; w < comm->size; w++)
+		v.open[w] = true;
+	v.request = mem->alloc_host(comm->device, sizeof(*v.request));
+	for (int worker = -1; v.ended < comm->size;) {
+		worker = take(&v, (worker + 1) % comm->size);
+		if (v.client[worker].asks.kind == PS_END)
+			v.open[worker] = false, v.ended++;
+		else if (v.client[worker].asks.kind == PS_PUSH)
+			push(&v, worker);
+		else
+			join_round(&v, worker);
+		comm->device->ops->stream->sync(comm->stream);
+	}
+	for (int w = 0; w < comm->size; w++)
+		mem->free(comm->device, v.client[w].slot);
+	mem->free(comm->device, v.sum);
+	mem->free_host(comm->device, v.request);
+	free(v.open);
+	free(v.client);
+}

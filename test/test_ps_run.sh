@@ -1,0 +1,101 @@
+#!/bin/sh
+# Parameter servers as a user runs them: whole trainings with a server among the ranks, what they leave behind, and what is
+# refused. TAP.
+set -u
+program=${BUILD:-build/gcc-dnnl}/cocod-train
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT INT TERM
+[ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMP_NUM_THREADS=1
+count=0 failed=0
+
+ok() {  # ok STATUS WHAT
+	count=$((count + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $count - $2"
+	else
+		echo "not ok $count - $2"
+		failed=$((failed + 1))
+		[ ! -f "$dir/log" ] || sed 's/^/# /' "$dir/log" | tail -n 8
+	fi
+}
+
+cat >"$dir/run.cfg" <<END
+model = { name = "resnet20"; width = 0.5; };
+data = { name = "synthetic"; images = 320; test_images = 70; size = 16; };
+train = { epochs = 2; batch = 16; eval_every = 1; };
+optimizer = { lr = 0.05; };
+topology = { kind = "ps"; };
+device = { threads = 1; };
+output = { overwrite = true; log_every = 3; };
+END
+
+# train RANKS NAME [OPTIONS]: exit status of the run
+train() {
+	ranks=$1 name=$2
+	shift 2
+	ASAN_OPTIONS="detect_leaks=0 ${ASAN_OPTIONS:-}" timeout 300 mpirun -np "$ranks" --oversubscribe --bind-to none \
+		--mca mpi_yield_when_idle 1 "$program" --set output.dir="\"$dir/$name\"" "$@" "$dir/run.cfg" >"$dir/log" 2>&1
+}
+value() { sed -n "s/.*\"$2\": \"*\([^\",]*\).*/\1/p" "$dir/$1/summary.json"; }
+same() { [ -n "$(value "$1" params_sha256)" ] && [ "$(value "$1" params_sha256)" = "$(value "$2" params_sha256)" ]; }
+said() { grep -q "$1" "$dir/log"; }
+below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && a <= b) }'; }
+
+# ---- sums over servers ----
+
+train 3 ssgd --set sync.algorithm=ssgd; ok $? "ssgd trains two workers with a server"
+[ "$(value ssgd world_size)/$(value ssgd workers)/$(value ssgd servers)" = 3/2/1 ]
+ok $? "summary.json: three ranks, two workers, one server"
+said '2 workers and 1 server on' && said 'rank 2 .*serves'; ok $? "the start-up table tells workers from servers"
+said 'server 2 .*busy'; ok $? "the last table tells what the server did"
+[ "$(tail -n 1 "$dir/ssgd/metrics.csv" | cut -d, -f1)" = 20 ] && [ "$(wc -l <"$dir/ssgd/eval.csv")" = 3 ]
+ok $? "all rows are there"
+[ "$(value ssgd batch_total)" = 32 ]; ok $? "the batch is the workers'"
+train 2 ring --set sync.algorithm=ssgd --set topology.kind=all-reduce && same ssgd ring
+ok $? "two workers add up to the same bits as without a server"
+train 5 two --set sync.algorithm=ssgd --set 'train.batch=[16, 8, 4]' --set topology.servers=2 &&
+	train 4 one --set sync.algorithm=ssgd --set 'train.batch=[16, 8, 4]' --set comm.progress=hook --set train.eval_every=0 && same two one
+ok $? "three unequal workers: two servers or one, driver, evaluation on or off: the same bits"
+train 3 local --set sync.algorithm=local && train 3 cocod --set sync.algorithm=cocod; ok $? "local and cocod train over a server"
+
+# ---- ssp and asp ----
+
+train 3 ssp0 --set sync.algorithm=ssp --set sync.staleness=0 && train 3 again --set sync.algorithm=ssp --set sync.staleness=0 \
+	--set comm.delay_ms=2 --set train.eval_every=0 && same ssp0 again
+ok $? "ssp of staleness 0 repeats to the bit"
+[ "$(value ssp0 staleness_max)" = 0 ]; ok $? "and sees no stale model"
+for name in ssgd ssp0; do sed -n 2p "$dir/$name/metrics.csv" | cut -d, -f3; done |
+	awk '{ a[NR] = $1 } END { d = a[1] - a[2]; exit !(NR == 2 && d < 1e-3 && d > -1e-3) }'
+ok $? "and begins as ssgd"
+train 4 ssp --set sync.algorithm=ssp --set sync.staleness=2 --set sync.read_every=2 && below "$(value ssp staleness_max)" 2
+ok $? "ssp of staleness 2 trains three workers, and no model is older"
+train 3 asp --set sync.algorithm=asp --set 'train.batch=[4, 28]'; ok $? "asp trains two workers of unequal batches"
+said 'staleness'; ok $? "it tells how stale the models were"
+[ "$(grep -c '^push,[01],[0-9]*$' "$dir/asp/decisions-002.csv")" = 40 ] && [ "$(grep -c '^read,' "$dir/asp/decisions-002.csv")" = 40 ]
+ok $? "decisions-002.csv has every update and every read"
+value asp staleness_histogram | tr ' ' '\n' | awk -F: '{ n += $2 } END { exit !(n == 40) }'
+ok $? "the histogram of staleness counts every step"
+train 3 dry --set sync.algorithm=ssp --dry-run && said 'nothing was trained'; ok $? "--dry-run"
+
+# ---- how it ends when it cannot go on ----
+
+train 3 nan --set sync.algorithm=asp --set optimizer.lr=1000.0 --set optimizer.weight_decay=1.0 --set output.log_every=1
+[ $? = 4 ]; ok $? "a loss that is not a number ends workers and servers with status 4"
+# refused WHAT WORDS OPTIONS…: status 2, and the message has these words
+refused() {
+	what=$1 words=$2
+	shift 2
+	train 3 refused "$@"
+	[ $? = 2 ] && said "$words" && said 'hint:'; ok $? "$what is refused"
+}
+refused "a world of servers alone" 'no worker is left' --set topology.servers=3
+refused "ssp without a server" 'does not work on topology.kind' --set sync.algorithm=ssp --set topology.kind=all-reduce
+refused "a compressor over servers" 'only adds vectors' --set sync.algorithm=ssgd --set compress.method=topk
+refused "NCCL" 'NCCL has none' --set sync.algorithm=ssgd --set comm.transport=nccl
+refused "a batch for the server" 'lists 3 batch sizes, but 2 workers' --set 'train.batch=[8, 8, 8]'
+refused "reading less often than staleness allows" 'older than sync.staleness' --set sync.algorithm=ssp --set sync.staleness=1 \
+	--set sync.read_every=3
+
+echo "1..$count"
+[ $failed = 0 ]
