@@ -358,8 +358,8 @@ static void write_summary(struct run *run, const struct account *all, const stru
 {
 	FILE *f = rundir_file(&run->dir, "summary.json");
 	struct json j;
-	struct ps_record served = total_served(run, all);
 	char *list = batch_list(run);
+	struct ps_record served = total_served(run, all);
 
 	json_begin(&j, f);
 	json_string(&j, "algorithm", run->sync.ops->name);

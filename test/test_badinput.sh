@@ -103,7 +103,7 @@ config 2 ':1: train is a group, not a value' 'train = 64;\n'
 config 2 'model.name = "resnet81" is not known; known are: resnet18' 'model: { name = "resnet81"; };\n'
 config 2 'did you mean "resnet18"?' 'model: { name = "resnet81"; };\n'
 set_ 2 'did you mean "cocod"?' sync.algorithm=cocd
-set_ 2 'sync.algorithm = "asgd" is not known; known are: ssgd, local, cocod' sync.algorithm=asgd
+set_ 2 'sync.algorithm = "asgd" is not known; known are: ssgd, post-local' sync.algorithm=asgd
 set_ 2 'did you mean "gtopk"?' compress.method=gtopkk
 set_ 2 'did you mean "fashion-mnist"?' data.name=fashion_mnist
 set_ 2 'topology.kind = "ring" is not known; known are: all-reduce, gossip' topology.kind=ring

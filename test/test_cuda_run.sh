@@ -69,6 +69,12 @@ train 2 order --set sync.algorithm=ssgd --set device.graphs=false --set device.p
 train 2 graph --set sync.algorithm=ssgd --set schedule.bucket_mb=0.1 --set device.precision=fp32 && train 2 order --set sync.algorithm=ssgd \
 	--set schedule.bucket_mb=0.1 --set device.graphs=false --set device.precision=fp32 && same graph order
 ok $? "buckets leave between recorded pieces: the same bits"
+set -- --set data.partition=dirichlet --set 'train.batch=[8, 16]' --set device.precision=fp32
+train 2 skewed "$@" && train 2 slowed "$@" --set 'cluster.slowdown=[1, 2]' && same skewed slowed && grep -q 'slowed down x 2' "$dir/log"
+ok $? "workers with images of their own; a slower one changes no bit"
+train 2 cpu "$@" --set device.kind=cpu && close skewed cpu; ok $? "and the CPU draws the same images"
+train 2 speeds --set train.batch=proportional --set train.batch_mean=12 --set 'cluster.slowdown=[1, 4]' && grep -q 'measured just now' "$dir/log"
+ok $? "batches by measured speed: $(value speeds batch_total) images a step"
 train 2 nccl --set comm.transport=nccl; [ $? = 2 ] && grep -q 'comm.transport' "$dir/log"; ok $? "NCCL with a shared GPU is refused, with the remedy"
 COCOD_BACKEND=/none/libcocod-cuda.so train 1 none; [ $? = 1 ] && grep -q 'device "cuda"' "$dir/log"; ok $? "no backend: one message, status 1"
 train 1 cpu --set device.kind=cpu --set device.precision=bf16; [ $? = 2 ] && grep -q 'fp32 only' "$dir/log"; ok $? "bf16 on the CPU is refused"

@@ -14,26 +14,26 @@
  *     worker 1   compute   | step              | step               | step, merge  | …
  *                comm                          |  pair with 0 |             …
  *
- * Who is paired with whom in round r is drawn from a seed that all share (topology/gossip.h), a perfect matching: nobody need ask. Everybody
- * takes the rounds in order, one at a time, so that nobody waits in a circle: whoever the lowest unfinished round lacks has only finished
- * ones before it, and gets there step by step. And meanwhile nobody stands still.
+ * Who is paired with whom in round r is drawn from a seed that all share (topology/gossip.h), a perfect matching: nobody need ask.
+ * Everybody takes the rounds in order, one at a time, so that nobody waits in a circle: whoever the lowest unfinished round lacks has
+ * only finished ones before it, and gets there step by step. And meanwhile nobody stands still.
  *
  * The paper averages in one instant what both have then. Here a snapshot is a step old or more when it is merged, and own steps since
  * are kept, as in CoCoD-SGD: with u_i what x_i moved meanwhile, x_i = average(snapshots) + u_i for equal batches. In the paper's terms
  * the average happened when the snapshots were taken, and the gradients of the steps since were of an earlier model: the staleness that
  * its analysis allows. The two movements, times w, are opposite: sum_i w_i x_i moves by gradients only.
  *
- * Evaluation, saving and the end: all agree on the highest round that anybody launched, launch and merge up to there, and then nothing is in
- * flight. That changes when models meet, not what their mean is.
+ * Evaluation, saving and the end: all agree on the highest round that anybody launched, launch and merge up to there, and then nothing
+ * is in flight. That changes when models meet, not what their mean is.
  *
  * When an exchange is over is a matter of time: runs are not repeatable. What was decided goes to the log of decisions, the own
  * steps taken when round r was launched and merged; with all workers' logs a run can be replayed step by step.
  *
  * A device that runs behind the host would take its decisions early, so there the host waits for it after each step.
  *
- * Limits: all workers take the same number of own steps between evaluations, where the fast ones wait. All take part in the same
- * rounds: a slow worker does not slow the others' steps, but it makes their exchanges fewer. No compressor: there is no reference
- * that all workers hold.
+ * Limits: all workers take the same number of own steps between evaluations, where the fast ones wait; the paper's fast workers take
+ * more. All take part in the same rounds: a slow worker does not slow the others' steps, but it makes their exchanges fewer. bytes() is
+ * an upper bound, and cost() knows of no slow worker. No compressor: there is no reference that all workers hold.
  */
 #include "../../core/config.h"
 #include "../../core/die.h"
@@ -55,8 +55,8 @@ static int adpsgd_init(struct sync *s, const struct config *config)
 
 	gossip_init(&state->graph, config, GOSSIP_RANDOM);
 	if (!gossip_is_pairs(&state->graph)) {
-		error("sync.algorithm = \"adpsgd\" (%s) averages pairs, but topology.graph = \"%s\" (%s) has none", config_origin(config, "sync.algorithm"),
-		      gossip_name(&state->graph), config_origin(config, "topology.graph"));
+		error("sync.algorithm = \"adpsgd\" (%s) averages pairs, but topology.graph = \"%s\" (%s) has none",
+		      config_origin(config, "sync.algorithm"), gossip_name(&state->graph), config_origin(config, "topology.graph"));
 		return hint("leave topology.graph out, or set it to \"random\" or \"shuffle-exchange\"");
 	}
 	return sync_dense_only(s, config, "pairs exchange whole models, since no reference is the same on all");

@@ -16,10 +16,11 @@
  * need, so that both are computed by everyone when it arrives, and nobody sends a momentum. d_i itself is needed no more once it is on
  * its way: the average takes its place. Before the first launch it is 0, and v and z stay what they are.
  *
- * v has the units of a model. Its authors' program keeps v in units of model/lr: for a constant rate that is the same, and x_i - z is no
- * multiple of the period's rate anyway: what earlier periods have left apart is in it. Without the division a rate of 0 needs no care.
+ * Its authors' program keeps v in units of model/lr: v = beta v + (mean - z)/lr, z = z + lr v. Here v is lr v, with lr the sum of the rates
+ * of the period that ends with the launch (lr_sum.h): beta becomes beta Lambda'/Lambda when the sum has changed from Lambda to Lambda'.
+ * A period whose rates are all 0 has no direction: v waits, and z becomes the mean. For a constant rate all this is the rule above.
  *
- * Nothing gets lost: with e = sum_i w_i e_i in the residuals and a the average in flight, plain SGD moves
+ * Nothing gets lost: for a constant rate, with e = sum_i w_i e_i in the residuals and a the average in flight, plain SGD moves
  *
  *     (1 - alpha) sum_i w_i x_i + alpha (z + a + e) - alpha beta (z - v)
  *
@@ -35,11 +36,13 @@
  */
 #include "../../core/config.h"
 #include "../../core/die.h"
-#include "sync.h"
+#include "lr_sum.h"
 
 struct overlap_local {
 	int64_t period;
 	float alpha, beta;
+	struct lr_sum rate;
+	union state_real carry;         /* of the exchange in flight: Lambda'/Lambda, or -1 if its period had no rate */
 	float *z, *v, *d;               /* d: what is sent, then its average */
 	struct event *done;
 };
@@ -80,14 +83,20 @@ static void overlap_local_step(struct sync *s, int64_t t)
 	const struct device_ops *dev = s->device->ops;
 
 	sync_optimize(s);
+	lr_sum_add(&state->rate, s->lr);
 	if ((t + 1) % state->period)
 		return;
 	dev->stream->wait(s->compute, state->done);
-	dev->vec->axpby(s->compute, s->n, 1, state->d, state->beta, state->v);
-	dev->vec->axpby(s->compute, s->n, 1, state->v, 1, state->z);
+	if (state->carry.value < 0) {
+		dev->vec->axpby(s->compute, s->n, 1, state->d, 1, state->z);
+	} else {
+		dev->vec->axpby(s->compute, s->n, 1, state->d, (float)state->carry.value * state->beta, state->v);
+		dev->vec->axpby(s->compute, s->n, 1, state->v, 1, state->z);
+	}
 	dev->vec->axpby(s->compute, s->n, state->alpha, state->z, 1 - state->alpha, s->x);
 	dev->vec->diff(s->compute, s->n, s->x, state->z, state->d);
 	sync_average(s, state->d, state->d, state->done);
+	state->carry.value = lr_sum_end(&state->rate);
 }
 
 /* The exchange in flight is state, too: whoever saves waits for it, and saves its result. */
@@ -99,6 +108,8 @@ static void overlap_local_state(struct sync *s, struct state_visitor *v)
 	v->vector(v, "reference", s->device, state->z, s->n);
 	v->vector(v, "anchor_momentum", s->device, state->v, s->n);
 	v->vector(v, "average", s->device, state->d, s->n);
+	lr_sum_state(&state->rate, v);
+	v->number(v, "carry", &state->carry.bits);
 }
 
 static double overlap_local_bytes(const struct sync *s, int workers)

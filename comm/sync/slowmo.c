@@ -23,7 +23,7 @@
  * what it still had to send). beta = 0 and alpha = 1 are Local SGD.
  *
  * The local momentum stays local and goes on over the averaging (the paper compares keeping, resetting and averaging it). Defaults:
- * alpha = 1, the paper's; beta = 0.5, that of the authors' implementation, more on more workers; k = 12, the paper's for Local SGD.
+ * alpha = 1, the paper's; beta = 0.5, fairscale's (more workers bear more); k = 12, usual with Local SGD inside.
  *
  * Limits: those of Local SGD; the slow momentum hides nothing of the exchange, it makes a longer period affordable.
  */

@@ -24,7 +24,7 @@
  * interleaved.) The compressor works on each fragment by itself, with "scope = bucket" on each bucket inside of it. The first turn of
  * fragments 1, 2, … comes after t_p steps instead of H.
  *
- * Defaults: the numbers reported for it, H = 100, tau = 1, mixing = 0.5, outer learning rate 0.4; F = 4. The 4-bit numbers that the paper
+ * Defaults: numbers that others quote for it, H = 100, tau = 1, mixing = 0.5, outer learning rate 0.4; F = 4. The 4-bit numbers that the paper
  * sends are a compressor's business.
  *
  * Limits: a tensor is not cut, so one huge layer is a huge fragment. What takes longer than tau steps is waited for. Fragments of

@@ -95,11 +95,11 @@ void sync_cut(struct sync *s, struct range *part, int parts)
 	s->part = part;
 	s->parts = parts;
 	s->piece = xcalloc((size_t)(parts + s->schedule.buckets), sizeof(*s->piece));
-	for (int64_t from = 0; from < s->n; from += s->piece[s->pieces++].n) {
+	for (int64_t from = 0, to; from < s->n; from = to) {
 		int64_t part_end = part->offset + part->n, bucket_end = bucket->offset + bucket->n;
-		int64_t to = part_end < bucket_end ? part_end : bucket_end;
 
-		s->piece[s->pieces] = tensors_between(&s->schedule.whole, from, to);
+		to = part_end < bucket_end ? part_end : bucket_end;
+		s->piece[s->pieces++] = tensors_between(&s->schedule.whole, from, to);
 		part += part_end == to;
 		bucket += bucket_end == to;
 	}

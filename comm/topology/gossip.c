@@ -10,7 +10,8 @@
 static const char *const graph_name[] = { "ring", "exponential", "shuffle-exchange", "random" };
 
 static const struct option gossip_options[] = {
-	{ "graph", OPTION_STRING, NULL, 0, 0, "ring|exponential|shuffle-exchange|random", "who sends to whom; left out: as in the algorithm's paper" },
+	{ "graph", OPTION_STRING, NULL, 0, 0, "ring|exponential|shuffle-exchange|random",
+	  "who sends to whom; left out: as in the algorithm's paper" },
 	{ "graph_seed", OPTION_INT, "1", 0, 1e15, NULL, "random: other pairs for another number" },
 	{ 0 },
 };
@@ -64,7 +65,8 @@ static int across(int seat, int size) { return (seat ^ 1) < size ? seat ^ 1 : si
 
 /*
  * The perfect shuffle moves the card at i to 2 i modulo m, m = P-1 if P is even (the last card stays where it is), m = P if it is odd.
- * For P = 2^b this rotates the b bits of i, so that r shuffles bring bit b-r to the place where neighbours differ. m is odd: 2 has an inverse.
+ * For P = 2^b this rotates the b bits of i, so that r shuffles bring bit b-r to the place where neighbours differ. m is odd, so that 2 has
+ * an inverse.
  */
 static int shuffled(int card, int64_t times, int size, bool back)
 {

@@ -1,9 +1,10 @@
 /*
  * Overlap-Local-SGD, Wang et al., ICASSP 2020, without any delay in time: z_k is the anchor that round k computes, and what round k
- * pulls to is z_(k-1). So the rule as the paper has it, for rounds k = 0, 1, …:
+ * pulls to is z_(k-1). So the rule as the authors' program has it, with lr the sum of the round's learning rates, for rounds k = 0, 1, …:
  *
- *     x_i <- (1 - alpha) x_i + alpha z_(k-1);    v_k = beta v_(k-1) + (average of x_i - z_(k-1));    z_k = z_(k-1) + v_k
+ *     x_i <- (1 - alpha) x_i + alpha z_(k-1);    v_k = beta v_(k-1) + (average of x_i - z_(k-1)) / lr;    z_k = z_(k-1) + lr v_k
  *
+ * lr = 0: z_k is the average of the x_i, and v_k = v_(k-1).
  * o->z is the anchor that all workers know: z_(k-1) from round k on.
  */
 #ifndef ORACLE_OVERLAP_LOCAL_H
@@ -15,6 +16,7 @@ enum { OVERLAP_ALPHA, OVERLAP_BETA };
 
 struct oracle_overlap_own {
 	double *anchor, *v;             /* z_k, v_k */
+	double lr;                      /* of this round, so far */
 };
 
 static inline void oracle_overlap_draw(struct oracle_setup *p, struct rng *rng, int64_t steps)
@@ -46,6 +48,7 @@ static inline void oracle_overlap_step(struct oracle *o)
 	double alpha = o->set->key[OVERLAP_ALPHA], beta = o->set->key[OVERLAP_BETA];
 
 	oracle_local_steps(o);
+	own->lr += o->lr;
 	if (!oracle_round(o))
 		return;
 	memcpy(o->z, own->anchor, (size_t)o->set->n * sizeof(double));
@@ -54,9 +57,13 @@ static inline void oracle_overlap_step(struct oracle *o)
 			o->x[i][j] = (1 - alpha) * o->x[i][j] + alpha * o->z[j];
 	oracle_mean_to(o, o->average);
 	for (int64_t j = 0; j < o->set->n; j++) {
-		own->v[j] = beta * own->v[j] + (o->average[j] - o->z[j]);
-		own->anchor[j] = o->z[j] + own->v[j];
+		own->anchor[j] = o->average[j];
+		if (own->lr == 0)
+			continue;
+		own->v[j] = beta * own->v[j] + (o->average[j] - o->z[j]) / own->lr;
+		own->anchor[j] = o->z[j] + own->lr * own->v[j];
 	}
+	own->lr = 0;
 }
 
 /* (1 - alpha) sum w_i (x_i + lr g_i so far) + alpha (z + average + e) - alpha beta (z - v) = (1 - alpha beta) x_0 */
@@ -69,6 +76,12 @@ static inline double oracle_overlap_worth(const struct oracle_setup *p, const st
 	       (1 - alpha * beta);
 }
 
+static inline bool oracle_overlap_worth_holds(const struct oracle_setup *p, int64_t steps)
+{
+	(void)steps;
+	return p->key[OVERLAP_BETA] == 0 || (!p->lr_decay && !p->end);
+}
+
 static const struct oracle_algorithm oracle_overlap_local = {
 	.name = "overlap-local",
 	.own = sizeof(struct oracle_overlap_own),
@@ -77,6 +90,7 @@ static const struct oracle_algorithm oracle_overlap_local = {
 	.open = oracle_overlap_open,
 	.step = oracle_overlap_step,
 	.worth = oracle_overlap_worth,
+	.worth_holds = oracle_overlap_worth_holds,
 };
 
 #endif
