@@ -15,6 +15,7 @@
 #include "../core/die.h"
 #include "json.h"
 #include "run.h"
+#include "served.h"
 
 /* ---- before ---- */
 
@@ -279,69 +280,22 @@ static void print_accounts(const struct run *run, const struct account *all)
 		     all[r].bytes / (double)run->step / 1e6);
 }
 
-/* ---- parameter servers ---- */
-
-/* What all servers have seen. */
 static struct ps_record total_served(const struct run *run, const struct account *all)
 {
 	struct ps_record sum = { 0 };
 
-	for (int r = run->workers; r < run->world.size; r++) {
-		const struct ps_record *p = &all[r].served;
-
-		for (int i = 0; i < PS_AGES; i++)
-			sum.age[i] += p->age[i];
-		sum.oldest = p->oldest > sum.oldest ? p->oldest : sum.oldest;
-		sum.reads += p->reads;
-	}
+	for (int r = run->workers; r < run->world.size; r++)
+		served_add(&sum, &all[r].served);
 	return sum;
 }
 
-/* "0 71 %, 1 22 %, 3 7 %" or, as counts, "0:71 1:22 3:7". Returns the mean; NaN if nothing was read. */
-static double age_text(const struct ps_record *p, bool counts, char *text, size_t size)
+static double server_bytes(const struct run *run, const struct account *all)
 {
-	double sum = 0, steps = 0;
-	size_t used = 0;
-
-	*text = 0;
-	for (int i = 0; i < PS_AGES; i++)
-		steps += (double)p->age[i];
-	for (int i = 0; i < PS_AGES; i++) {
-		double n = (double)p->age[i];
-		const char *more = i + 1 < PS_AGES ? "" : "+";
-
-		sum += i * n;
-		if (n == 0 || used >= size)
-			continue;
-		used += (size_t)(counts ? snprintf(text + used, size - used, "%s%d%s:%.0f", used ? " " : "", i, more, n) :
-		                          snprintf(text + used, size - used, "%s%d%s %.3g %%", used ? ", " : "", i, more, 100 * n / steps));
-	}
-	return sum / steps;
-}
-
-static void print_ages(const struct ps_record *p)
-{
-	char text[1024];
-
-	if (!p->reads)
-		return;
-	note("  staleness  %s of the steps", (age_text(p, false, text, sizeof(text)), text));
-	note("             clocks that the slowest worker was behind what a step began with; at most %lld", (long long)p->oldest);
-}
-
-static void write_served(struct json *j, const struct run *run, const struct account *all, const struct ps_record *p)
-{
-	char text[1024];
-	double mean = age_text(p, true, text, sizeof(text)), bytes = 0;
+	double bytes = 0;
 
 	for (int r = run->workers; r < run->world.size; r++)
 		bytes += all[r].bytes / (double)run->step / run->servers;
-	json_number(j, "server_bytes_sent_per_step", bytes);
-	if (!p->reads)
-		return;
-	json_number(j, "staleness_mean", mean);
-	json_integer(j, "staleness_max", p->oldest);
-	json_string(j, "staleness_histogram", text);
+	return bytes;
 }
 
 /* Done when the slowest is: where workers go at their own pace, the others have waited for it at the last evaluation. */
@@ -383,7 +337,8 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	json_number(&j, "images_per_s", images_per_s(run, all));
 	json_number(&j, "bytes_sent_per_step", mean->bytes);
 	if (run->servers)
-		write_served(&j, run, all, &served);
+		json_number(&j, "server_bytes_sent_per_step", server_bytes(run, all));
+	served_json(&served, &j);
 	json_number(&j, "compute_ms", 1e3 * mean->computing);
 	json_number(&j, "comm_ms", 1e3 * mean->comm);
 	json_number(&j, "exposed_ms", 1e3 * mean->exposed);
@@ -426,7 +381,7 @@ void report_end(struct run *run)
 		struct ps_record served = total_served(run, all);
 
 		print_accounts(run, all);
-		print_ages(&served);
+		served_print(&served);
 		write_summary(run, all, &mean, memory_mb, sha);
 		note("%.0f images/s, peak memory %.0f MB a rank, test accuracy %.2f %%, parameters %.12s…", images_per_s(run, all), memory_mb,
 		     100 * run->test_accuracy, sha);
