@@ -104,31 +104,21 @@ int run_train(struct run *run)
 	return STATUS_DONE;
 }
 
-static void log_arrival(void *context, const char *line)
+static void log_arrival(void *context, int64_t clock, const char *what, int64_t worker, const char *why)
 {
-	fprintf(context, "%s\n", line);
+	struct run *run = context;
+
+	rundir_decision(&run->dir, run->world.rank, clock, what, worker, why);
 }
 
 /* What arrived in which order decides the result of an asynchronous run: it is written down. */
 int run_serve(struct run *run)
 {
-	const struct stream_ops *stream = run->device->ops->stream;
 	double start = clock_now();
-	FILE *log = NULL;
-	char name[32];
 
-	snprintf(name, sizeof(name), "decisions-%03d.csv", run->world.rank);
-	if (run->dir.path[0]) {
-		log = rundir_file(&run->dir, name);
-		fprintf(log, "event,worker,clock\n");
-	}
-	ps_serve(run->comm, &run->served, log ? log_arrival : NULL, log);
+	ps_serve(run->comm, &run->served, run->dir.path[0] ? log_arrival : NULL, run);
 	run->spent.wall = clock_now() - start;
-	run->spent.comm = stream->busy(run->comm->stream);
+	run->spent.comm = run->device->ops->stream->busy(run->comm->stream);
 	run->spent.bytes = (double)run->comm->bytes_sent;
-	if (log) {
-		rundir_flush(log, name);
-		fclose(log);
-	}
 	return STATUS_DONE;
 }

@@ -72,10 +72,19 @@ train 4 ssp --set sync.algorithm=ssp --set sync.staleness=2 --set sync.read_ever
 ok $? "ssp of staleness 2 trains three workers, and no model is older"
 train 3 asp --set sync.algorithm=asp --set 'train.batch=[4, 28]'; ok $? "asp trains two workers of unequal batches"
 said 'staleness'; ok $? "it tells how stale the models were"
-[ "$(grep -c '^push,[01],[0-9]*$' "$dir/asp/decisions-002.csv")" = 40 ] && [ "$(grep -c '^read,' "$dir/asp/decisions-002.csv")" = 40 ]
+[ "$(grep -c '^[0-9]*,push,[01],' "$dir/asp/decisions-002.csv")" = 40 ] && [ "$(grep -c ',read,' "$dir/asp/decisions-002.csv")" = 40 ]
 ok $? "decisions-002.csv has every update and every read"
 value asp staleness_histogram | tr ' ' '\n' | awk -F: '{ n += $2 } END { exit !(n == 40) }'
 ok $? "the histogram of staleness counts every step"
+train 4 slow --set sync.algorithm=asp --set 'cluster.slowdown=[1.0, 1.0, 8.0]' && [ "$(value slow staleness_max)" -gt 2 ]
+ok $? "asp beside a slow worker: the others go on"
+train 4 bound --set sync.algorithm=ssp --set sync.staleness=2 --set 'cluster.slowdown=[1.0, 1.0, 8.0]' &&
+	[ "$(value bound staleness_max)" = 2 ]
+ok $? "ssp beside a slow worker: the others wait when they are two steps ahead"
+train 3 skewed --set sync.algorithm=ssgd --set data.partition=dirichlet --set train.batch=proportional --set 'train.speeds=[3, 1]' \
+	--set train.batch_mean=16 && [ "$(value skewed batch)" = '[24' ]
+ok $? "workers that own their images, batches in the ratio of the speeds"
+train 3 momentum --set sync.algorithm=local --set sync.momentum=average; ok $? "an average of the momentum over a server"
 train 3 dry --set sync.algorithm=ssp --dry-run && said 'nothing was trained'; ok $? "--dry-run"
 
 # ---- how it ends when it cannot go on ----
@@ -92,6 +101,7 @@ refused() {
 refused "a world of servers alone" 'no worker is left' --set topology.servers=3
 refused "ssp without a server" 'does not work on topology.kind' --set sync.algorithm=ssp --set topology.kind=all-reduce
 refused "a compressor over servers" 'only adds vectors' --set sync.algorithm=ssgd --set compress.method=topk
+refused "what needs all workers' lists" 'does not work on topology.kind' --set sync.algorithm=adaptive
 refused "NCCL" 'NCCL has none' --set sync.algorithm=ssgd --set comm.transport=nccl
 refused "a batch for the server" 'lists 3 batch sizes, but 2 workers' --set 'train.batch=[8, 8, 8]'
 refused "reading less often than staleness allows" 'older than sync.staleness' --set sync.algorithm=ssp --set sync.staleness=1 \

@@ -20,8 +20,8 @@ struct state_visitor;
 
 struct compress_ops {
 	const char *name, *paper;
-	const char *topology;           /* values of topology.kind it works on, "ps|all-reduce"; NULL: all-reduce */
 	const struct option *options;
+	bool only_sums;                 /* it needs nothing but comm_allreduce(): parameter servers do */
 	bool any_cut;                   /* the average does not depend on how the arena is cut: pieces may go as they become final */
 	size_t state_size;
 	int (*init)(struct compress *, const struct config *);          /* reads the keys; -1: error recorded. No device needed */

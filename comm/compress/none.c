@@ -4,7 +4,6 @@
  */
 #include <stddef.h>
 
-#include "../topology/ps.h"
 #include "compress.h"
 
 static int none_init(struct compress *c, const struct config *config)
@@ -31,23 +30,19 @@ static void none_average(struct compress *c, const struct range *range, const fl
 
 static double none_bytes(const struct compress *c, int64_t n, int workers)
 {
-	if (c->comm && c->comm->servers)
-		return ps_bytes(n, c->comm->servers);
-	return 2.0 * (workers - 1) / workers * 4.0 * (double)n;
+	return comm_allreduce_bytes(c->comm, (double)n, workers);
 }
 
 static double none_cost(const struct compress *c, const struct cost_model *m)
 {
-	if (c->comm && c->comm->servers)
-		return ps_cost(m, 4.0 * (double)m->n, 4.0 * (double)m->n, c->comm->servers);
-	return ring_allreduce_cost(m, 4.0 * (double)m->n);
+	return comm_allreduce_cost(c->comm, m, 4.0 * (double)m->n);
 }
 
 extern const struct compress_ops compress_none;
 const struct compress_ops compress_none = {
 	.name = "none",
 	.paper = "dense fp32",
-	.topology = "all-reduce|ps",
+	.only_sums = true,
 	.any_cut = true,
 	.init = none_init,
 	.bind = none_bind,

@@ -155,6 +155,7 @@ extern const struct sync_ops sync_acco;
 const struct sync_ops sync_acco = {
 	.name = "acco",
 	.paper = "ACCO: Nabli et al., NeurIPS 2025, arXiv 2406.02613",
+	.topology = "all-reduce|ps",
 	.state_size = sizeof(struct acco),
 	.init = acco_init,
 	.bind = acco_bind,

@@ -93,6 +93,7 @@ extern const struct sync_ops sync_diloco;
 const struct sync_ops sync_diloco = {
 	.name = "diloco",
 	.paper = "DiLoCo: Douillard et al. 2023, arXiv 2311.08105",
+	.topology = "all-reduce|ps",
 	.options = diloco_options,
 	.averages_models = true,
 	.state_size = sizeof(struct diloco),

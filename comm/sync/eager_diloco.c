@@ -162,6 +162,7 @@ extern const struct sync_ops sync_eager_diloco;
 const struct sync_ops sync_eager_diloco = {
 	.name = "eager-diloco",
 	.paper = "eager and delayed DiLoCo: Kale et al. 2025, arXiv 2502.12996",
+	.topology = "all-reduce|ps",
 	.options = eager_options,
 	.state_size = sizeof(struct eager),
 	.init = eager_init,

@@ -129,6 +129,7 @@ extern const struct sync_ops sync_easgd;
 const struct sync_ops sync_easgd = {
 	.name = "easgd",
 	.paper = "elastic averaging SGD, synchronous form: Zhang et al., NeurIPS 2015, arXiv 1412.6651",
+	.topology = "all-reduce|ps",
 	.options = easgd_options,
 	.state_size = sizeof(struct easgd),
 	.init = easgd_init,

@@ -124,6 +124,7 @@ extern const struct sync_ops sync_losp;
 const struct sync_ops sync_losp = {
 	.name = "losp",
 	.paper = "OSP and LOSP, compensation reconstructed from the abstracts: Wang et al., ICPP 2019, JSAC 39(8) 2021",
+	.topology = "all-reduce|ps",
 	.options = losp_options,
 	.averages_models = true,
 	.state_size = sizeof(struct losp),

@@ -141,6 +141,7 @@ extern const struct sync_ops sync_overlap_local;
 const struct sync_ops sync_overlap_local = {
 	.name = "overlap-local",
 	.paper = "Overlap-Local-SGD: Wang et al., ICASSP 2020, arXiv 2002.09539",
+	.topology = "all-reduce|ps",
 	.options = overlap_local_options,
 	.state_size = sizeof(struct overlap_local),
 	.init = overlap_local_init,

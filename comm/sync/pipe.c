@@ -170,6 +170,7 @@ extern const struct sync_ops sync_pipe;
 const struct sync_ops sync_pipe = {
 	.name = "pipe",
 	.paper = "Pipe-SGD: Li et al., NeurIPS 2018, arXiv 1811.03619",
+	.topology = "all-reduce|ps",
 	.options = pipe_options,
 	.state_size = sizeof(struct pipe),
 	.init = pipe_init,

@@ -30,9 +30,9 @@ int sync_read_policies(struct sync *s, const struct config *config)
 	return hint("leave it out, or choose an algorithm that averages models: local, cocod, slowmo, diloco");
 }
 
-static double momentum_bytes(const struct sync *s)
+static int vectors_sent(const struct sync *s)
 {
-	return s->momentum == MOMENTUM_AVERAGE ? 4.0 * (double)s->n * s->optimizer->ops->slots(s->optimizer) : 0;
+	return s->momentum == MOMENTUM_AVERAGE ? s->optimizer->ops->slots(s->optimizer) : 0;
 }
 
 static void average_momentum(struct sync *s)
@@ -73,10 +73,10 @@ void sync_merged(struct sync *s)
 
 double sync_merge_bytes(const struct sync *s, int workers)
 {
-	return sync_average_bytes(s, workers) + 2.0 * (workers - 1) / workers * momentum_bytes(s);
+	return sync_average_bytes(s, workers) + vectors_sent(s) * comm_allreduce_bytes(s->comm, (double)s->n, workers);
 }
 
 double sync_merged_cost(const struct sync *s, const struct cost_model *m)
 {
-	return momentum_bytes(s) > 0 ? ring_allreduce_cost(m, momentum_bytes(s)) : 0;
+	return vectors_sent(s) * comm_allreduce_cost(s->comm, m, 4.0 * (double)s->n);
 }

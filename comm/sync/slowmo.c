@@ -110,6 +110,7 @@ extern const struct sync_ops sync_slowmo;
 const struct sync_ops sync_slowmo = {
 	.name = "slowmo",
 	.paper = "SlowMo: Wang et al., ICLR 2020, arXiv 1910.00643",
+	.topology = "all-reduce|ps",
 	.options = slowmo_options,
 	.averages_models = true,
 	.state_size = sizeof(struct slowmo),

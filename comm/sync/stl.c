@@ -174,6 +174,7 @@ extern const struct sync_ops sync_stl;
 const struct sync_ops sync_stl = {
 	.name = "stl",
 	.paper = "STL-SGD: Shen et al., AAAI 2021, arXiv 2006.06377",
+	.topology = "all-reduce|ps",
 	.options = stl_options,
 	.averages_models = true,
 	.state_size = sizeof(struct stl),

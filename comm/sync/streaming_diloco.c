@@ -230,6 +230,7 @@ extern const struct sync_ops sync_streaming_diloco;
 const struct sync_ops sync_streaming_diloco = {
 	.name = "streaming-diloco",
 	.paper = "Streaming DiLoCo: Douillard et al. 2025, arXiv 2501.18512",
+	.topology = "all-reduce|ps",
 	.options = streaming_options,
 	.state_size = sizeof(struct streaming),
 	.init = streaming_init,

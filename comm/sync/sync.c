@@ -38,7 +38,7 @@ static int check_topology(const struct sync *s, const struct config *config)
 		return hint("it needs topology.kind = \"%s\"; --list shows what goes with what", needs);
 	}
 	/* Gossip algorithms take no compressor either, and say so themselves. */
-	if (strcmp(kind, "ps") || is_among(kind, compress->topology ? compress->topology : "all-reduce"))
+	if (strcmp(kind, "ps") || compress->only_sums)
 		return 0;
 	error("compress.method = \"%s\" (%s) does not work on topology.kind = \"%s\" (%s): its workers send one another lists, and a server "
 	      "only adds vectors", compress->name, config_origin(config, "compress.method"), kind, config_origin(config, "topology.kind"));

@@ -151,6 +151,7 @@ extern const struct sync_ops sync_vrl;
 const struct sync_ops sync_vrl = {
 	.name = "vrl",
 	.paper = "VRL-SGD: Liang et al., 2019, arXiv 1912.12844",
+	.topology = "all-reduce|ps",
 	.options = vrl_options,
 	.state_size = sizeof(struct vrl),
 	.init = vrl_init,

@@ -23,6 +23,16 @@ void comm_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type,
 	}
 }
 
+double comm_allreduce_bytes(const struct comm *comm, double n, int workers)
+{
+	return comm && comm->servers ? ps_bytes((int64_t)n, comm->servers) : 2.0 * (workers - 1) / workers * 4.0 * n;
+}
+
+double comm_allreduce_cost(const struct comm *comm, const struct cost_model *m, double bytes)
+{
+	return comm && comm->servers ? ps_cost(m, bytes, bytes, comm->servers) : ring_allreduce_cost(m, bytes);
+}
+
 void comm_allgather(struct comm *comm, void *buffer, int64_t bytes)
 {
 	CHECK(!comm->servers);          /* servers only add; sync_init() has refused whoever gathers */

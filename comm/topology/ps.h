@@ -60,8 +60,11 @@ struct ps_record {
 	int64_t requests;
 };
 
-/* Serves until all workers have called ps_end(). The host loops. log (may be NULL): what came in which order, where the rules do not
- * say: "push,WORKER,CLOCK" when an update was added, "read,WORKER,CLOCK" when a read was answered. */
-void ps_serve(struct comm *, struct ps_record *, void (*log)(void *context, const char *line), void *log_context);
+/* Takes the decisions of arrival, like struct sync's log: at that worker's clock, "push" when its update was added, "read" when it
+ * was answered; value: the worker. Only where the rules leave the order open. */
+typedef void ps_log_fn(void *context, int64_t clock, const char *what, int64_t worker, const char *why);
+
+/* Serves until all workers have called ps_end(). The host loops. log may be NULL. */
+void ps_serve(struct comm *, struct ps_record *, ps_log_fn *log, void *log_context);
 
 #endif

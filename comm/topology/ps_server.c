@@ -17,7 +17,6 @@
  * Limits: an update is received, added, and answers are sent, one after the other; a server uses one core and one direction of
  * its link, and whoever is slow to take a long answer (the hook drives his messages) holds up the others.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,7 +41,7 @@ struct server {
 	bool *open;             /* workers that have not ended; what comes of the others is for the next ps_serve() */
 	int ended;
 	struct ps_record *record;
-	void (*log)(void *context, const char *line);
+	ps_log_fn *log;
 	void *log_context;
 };
 
@@ -55,12 +54,8 @@ static int64_t payload(const struct ps_request *r)
 
 static void note_arrival(const struct server *v, const char *what, int worker, int64_t clock)
 {
-	char line[64];
-
-	if (!v->log)
-		return;
-	snprintf(line, sizeof(line), "%s,%d,%lld", what, worker, (long long)clock);
-	v->log(v->log_context, line);
+	if (v->log)
+		v->log(v->log_context, clock, what, worker, "order of arrival");
 }
 
 /* ---- receiving ---- */
@@ -209,7 +204,7 @@ static void join_round(struct server *v, int worker)
 
 /* ---- the loop ---- */
 
-void ps_serve(struct comm *comm, struct ps_record *record, void (*log)(void *context, const char *line), void *log_context)
+void ps_serve(struct comm *comm, struct ps_record *record, ps_log_fn *log, void *log_context)
 {
 	struct server v = { .comm = comm, .record = record, .log = log, .log_context = log_context };
 	const struct mem_ops *mem = comm->device->ops->mem;

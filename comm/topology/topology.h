@@ -24,6 +24,9 @@ extern const struct topology_ops *const topology_list[];        /* NULL-terminat
  */
 void comm_allreduce(struct comm *, void *buffer, int64_t n, enum dtype, enum reduce);
 void comm_expect_allreduce(struct comm *, int64_t n, enum dtype);
+/* Of one all-reduce of n floats, with so many workers: bytes that each sends, on average; seconds. comm NULL: without servers. */
+double comm_allreduce_bytes(const struct comm *, double n, int workers);
+double comm_allreduce_cost(const struct comm *, const struct cost_model *, double bytes);
 /* All-gather in place: block r of `buffer` (size × bytes) is rank r's. Counted: (P-1) blocks. */
 void comm_allgather(struct comm *, void *buffer, int64_t bytes);
 

@@ -14,8 +14,6 @@ static const struct topology_ops all_reduce = {
 	.options = all_reduce_options,
 };
 
-extern const struct topology_ops topology_gossip;
-
 static const struct option ps_options[] = {
 	{ "servers", OPTION_INT, "1", 1, 4096, NULL, "how many of the ranks serve, the last ones; each holds a part of the model" },
 	{ 0 },
@@ -26,6 +24,8 @@ static const struct topology_ops ps = {
 	.paper = "workers push to sharded parameter servers and pull from them: Li et al., OSDI 2014",
 	.options = ps_options,
 };
+
+extern const struct topology_ops topology_gossip;
 
 const struct topology_ops *const topology_list[] = {
 	&all_reduce,

@@ -13,7 +13,7 @@
 
 #include "oracle.h"
 
-enum { SSP_SERVERS = 4, SSP_STALENESS, SSP_READ_EVERY };       /* keys; staleness negative: no bound */
+enum { SSP_SERVERS = 5, SSP_STALENESS, SSP_READ_EVERY };       /* keys; staleness negative: no bound */
 enum { SSP_MOST_SERVERS = 3, SSP_MOST_EVENTS = 1024 };
 
 struct ssp_event {
