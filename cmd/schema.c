@@ -131,6 +131,16 @@ static void add(const char *group, const char *select, const char *owner, const 
 	for (int i = 0; list[i]; i++) \
 		add(group, select, list[i]->name, list[i]->options, list[i]->about)
 
+/* Paper, and where not every run offers it, the topology: "…; topology.kind: gossip". */
+static void add_algorithms(void)
+{
+	for (int i = 0; sync_list[i]; i++) {
+		const struct sync_ops *ops = sync_list[i];
+
+		add("sync", "algorithm", ops->name, ops->options, ops->topology ? xasprintf("%s; topology.kind: %s", ops->paper, ops->topology) : ops->paper);
+	}
+}
+
 const struct schema *schema_all(void)
 {
 	if (rows)
@@ -147,7 +157,7 @@ const struct schema *schema_all(void)
 	ADD_ALL("optimizer", "name", optimizer_list, paper);
 	add("sync", NULL, NULL, sync_options, "the synchronisation algorithm");
 	add("sync", NULL, NULL, sync_policies, NULL);
-	ADD_ALL("sync", "algorithm", sync_list, paper);
+	add_algorithms();
 	add("topology", NULL, NULL, topology_options, "the way of the messages");
 	ADD_ALL("topology", "kind", topology_list, paper);
 	add("compress", NULL, NULL, compress_options, "compression of what is sent");

@@ -2,6 +2,7 @@
 # Nothing allocates after the first step: a run of 40 steps asks for memory exactly as often as one of 4. Counted are the calls of
 # the program's own code; evaluation happens once, at the end, in both.
 set -u
+cd "$(dirname "$0")/.." || exit 1
 program=${BUILD:-build/gcc-dnnl}/cocod-train
 if [ "${ASAN:-0}${TSAN:-0}" != 00 ]; then
 	echo "ok 1 - allocations # SKIP the sanitizers own malloc"
@@ -32,29 +33,29 @@ counts() {
 }
 
 count=0 failed=0
-for algorithm in ssgd local cocod; do
-	for method in none topk gtopk; do
-		set -- --set sync.algorithm=$algorithm --set compress.method=$method
-		short=$(counts 4 "$@") long=$(counts 40 "$@")
-		count=$((count + 1))
-		if [ -n "$short" ] && [ "$short" = "$long" ]; then
-			echo "ok $count - $algorithm with $method: $long allocations on the two ranks in 4 and in 40 steps"
-		else
-			echo "not ok $count - $algorithm with $method: $short allocations in 4 steps, $long in 40"
-			failed=1
-		fi
-	done
-done
-for algorithm in ssgd ssp asp; do
-	set -- --set topology.kind=ps --set sync.algorithm=$algorithm
+# equal WHAT [OPTIONS]
+equal() {
+	what=$1
+	shift
 	short=$(counts 4 "$@") long=$(counts 40 "$@")
 	count=$((count + 1))
 	if [ -n "$short" ] && [ "$short" = "$long" ]; then
-		echo "ok $count - $algorithm over a server: $long allocations on the two ranks in 4 and in 40 steps"
+		echo "ok $count - $what: $long allocations on the two ranks in 4 and in 40 steps"
 	else
-		echo "not ok $count - $algorithm over a server: $short allocations in 4 steps, $long in 40"
+		echo "not ok $count - $what: $short allocations in 4 steps, $long in 40"
 		failed=1
 	fi
+}
+
+for algorithm in ssgd local cocod; do
+	for method in topk gtopk; do
+		equal "$algorithm with $method" --set sync.algorithm=$algorithm --set compress.method=$method
+	done
 done
+scripts/algorithms "$program" >"$dir/algorithms"
+while read -r algorithm topology; do
+	equal "$algorithm" --set sync.algorithm="$algorithm" --set topology.kind="$topology" --set sync.period=2 --set sync.fragments=2 </dev/null
+done <"$dir/algorithms"
+equal "ssgd over a server" --set sync.algorithm=ssgd --set topology.kind=ps
 echo "1..$count"
 exit $failed

@@ -30,7 +30,6 @@ static bool is_among(const char *kind, const char *list)
 static int check_topology(const struct sync *s, const struct config *config)
 {
 	const char *kind = config_string(config, "topology.kind"), *needs = s->ops->topology ? s->ops->topology : "all-reduce";
-
 	const struct compress_ops *compress = compress_find(config_string(config, "compress.method"));
 
 	if (!is_among(kind, needs)) {
@@ -38,6 +37,7 @@ static int check_topology(const struct sync *s, const struct config *config)
 		      config_origin(config, "sync.algorithm"), kind, config_origin(config, "topology.kind"));
 		return hint("it needs topology.kind = \"%s\"; --list shows what goes with what", needs);
 	}
+	/* Gossip algorithms take no compressor either, and say so themselves. */
 	if (strcmp(kind, "ps") || compress->only_sums)
 		return 0;
 	error("compress.method = \"%s\" (%s) does not work on topology.kind = \"%s\" (%s): its workers send one another lists, and a server "
