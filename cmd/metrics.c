@@ -12,7 +12,7 @@
 
 /* What a rank reports of the steps since the row before. Doubles only, so that it travels as it is. */
 struct row {
-	double step, epoch, lr, steps, wall_s;
+	double step, epoch, lr, steps, wall_s, trained; /* trained: seconds, since the start */
 	double loss, correct, count;
 	double seconds, compute, comm, exposed, bytes;
 };
@@ -101,7 +101,7 @@ static void print_progress(struct run *run, const struct row *sum)
 	if (!m->terminal && now - m->printed < 10 && left > 0)
 		return;
 	m->printed = now;
-	format_time(sum->step > 0 ? run->spent.wall / sum->step * left : 0, eta, sizeof(eta));
+	format_time(sum->step > 0 ? sum->trained / sum->step * left : 0, eta, sizeof(eta));
 	printf("%sepoch %6.2f/%g  step %lld/%lld  loss %.4f  accuracy %5.2f %%  lr %.4g  %.0f img/s  ETA %s%s", m->terminal ? "\r\033[K" : "",
 	       sum->epoch, run->epochs, (long long)sum->step, (long long)run->steps, sum->loss / sum->count, 100 * sum->correct / sum->count,
 	       sum->lr, m->rate, eta, m->terminal ? "" : "\n");
@@ -117,7 +117,7 @@ void metrics_progress_end(struct run *run)
 }
 
 /* The row of all workers: sums of samples and bytes, means of times. Step and time are rank 0's; where each goes at its own pace, the
- * others were there earlier or later. */
+ * others were there earlier or later, and the run is done when the slowest is. */
 static void write_row(struct run *run, const struct row *all)
 {
 	struct metrics *m = run->metrics;
@@ -136,6 +136,7 @@ static void write_row(struct run *run, const struct row *all)
 		sum.comm += a->comm;
 		sum.exposed += a->exposed;
 		sum.bytes += a->bytes;
+		sum.trained = a->trained > sum.trained ? a->trained : sum.trained;
 	}
 	run->train_loss = sum.loss / sum.count;
 	fprintf(run->dir.metrics, "%.0f,%.6g,%.6g,%.6g,%.6g,%.1f,%.3f,%.3f,%.3f,%.0f,%.3f,\n", sum.step, sum.epoch, sum.loss / sum.count,
@@ -198,6 +199,7 @@ void metrics_step(struct run *run, bool force)
 		.lr = run->sync.lr,
 		.steps = (double)steps,
 		.wall_s = clock_now() - run->started,
+		.trained = run->spent.wall,
 		.loss = sums.loss,
 		.correct = (double)sums.correct,
 		.count = (double)sums.count,

@@ -88,6 +88,7 @@ int run_build_net(struct run *, struct net *, int batch);       /* the model, wi
 void run_load(struct run *, const struct batch *);              /* the batch into the network */
 void run_clock(struct run *);                                   /* brings run->spent up to now */
 struct spent run_counters(struct run *);                        /* where the counters behind it stand, evaluation included */
+void run_set_aside(struct run *, const struct spent *since);    /* what was spent since those counters is not counted */
 static inline bool run_serves(const struct run *run) { return run->world.rank >= run->workers; }
 int run_train(struct run *);                                    /* exit status */
 int run_serve(struct run *);                                    /* what a server does instead, until all workers have ended */

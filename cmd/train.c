@@ -39,18 +39,26 @@ void run_clock(struct run *run)
 		                     now.bytes - aside->bytes };
 }
 
-/* Evaluation happens between steps and is not counted. */
+void run_set_aside(struct run *run, const struct spent *since)
+{
+	struct spent now = run_counters(run), *aside = &run->aside;
+
+	aside->wall += now.wall - since->wall;
+	aside->data += now.data - since->data;
+	aside->exposed += now.exposed - since->exposed;
+	aside->comm += now.comm - since->comm;
+	aside->bytes += now.bytes - since->bytes;
+}
+
+/* Evaluation happens between steps and is not counted; nor is rank 0's wait for the last rows of those who are behind. */
 static void evaluate_aside(struct run *run)
 {
-	struct spent before = run_counters(run), after;
+	struct spent before = run_counters(run);
 
+	metrics_flush(run);
+	metrics_progress_end(run);
 	run_evaluate(run);
-	after = run_counters(run);
-	run->aside.wall += after.wall - before.wall;
-	run->aside.data += after.data - before.data;
-	run->aside.exposed += after.exposed - before.exposed;
-	run->aside.comm += after.comm - before.comm;
-	run->aside.bytes += after.bytes - before.bytes;
+	run_set_aside(run, &before);
 }
 
 static void train_step(struct run *run, int64_t t)
@@ -94,11 +102,8 @@ int run_train(struct run *run)
 		train_step(run, run->step++);
 		evaluate = evaluation_due(run);
 		metrics_step(run, evaluate);
-		if (evaluate) {
-			metrics_flush(run);
-			metrics_progress_end(run);
+		if (evaluate)
 			evaluate_aside(run);
-		}
 	}
 	metrics_close(run);
 	return STATUS_DONE;
