@@ -28,6 +28,7 @@ struct metrics {
 	int64_t every, last_step;
 	struct spent last;              /* at the last row's end */
 	struct flight *flight;          /* a ring */
+	struct stream *here;            /* the host itself, where it waits for a row */
 	int64_t sent, written;          /* rows so far */
 	bool terminal, live;
 	double printed, first_printed;
@@ -61,6 +62,7 @@ struct metrics *metrics_open(struct run *run)
 		m->flight[i].all = run->world.rank ? NULL : xcalloc((size_t)run->workers, sizeof(struct row));
 		m->flight[i].arrived = run->host->ops->stream->event_open(run->host);
 	}
+	m->here = run->host->ops->stream->open(run->host, STREAM_COMPUTE);
 	m->terminal = on_terminal();
 	m->first_printed = m->printed = clock_now();
 	return m;
@@ -76,6 +78,7 @@ void metrics_close(struct run *run)
 		run->host->ops->stream->event_close(m->flight[i].arrived);
 		free(m->flight[i].all);
 	}
+	run->host->ops->stream->close(m->here);
 	free(m->flight);
 	free(m);
 	run->metrics = NULL;
@@ -168,6 +171,17 @@ static void finish_rows(struct run *run)
 	}
 }
 
+/* As little as makes room for the next row: we are ahead of the slowest worker, and stay so. */
+static void wait_for_oldest(struct run *run)
+{
+	struct metrics *m = run->metrics;
+	struct spent before = run_counters(run);
+
+	run->host->ops->stream->wait(m->here, m->flight[m->written % ROWS].arrived);
+	run_set_aside(run, &before);
+	finish_rows(run);
+}
+
 void metrics_flush(struct run *run)
 {
 	run->host->ops->stream->sync(run->team->stream);
@@ -185,7 +199,7 @@ void metrics_step(struct run *run, bool force)
 	if (steps == 0 || (steps < m->every && !force))
 		return;
 	if (m->sent - m->written == ROWS)
-		metrics_flush(run);
+		wait_for_oldest(run);
 	sums = net_take_stats(&run->net);       /* the host waits here */
 	run_clock(run);
 	if (!isfinite(sums.loss)) {

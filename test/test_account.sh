@@ -53,5 +53,15 @@ ok $? "asp beside a slow worker, which the other waits for at each evaluation"
 awk -v fast="$(spent 0 2)" -v slow="$(spent 1 2)" 'BEGIN { exit !(fast > 0 && fast < slow / 2) }'
 ok $? "rank 0's waiting is not called computing: $(spent 0 2) ms a step, rank 1's: $(spent 1 2) ms"
 
+# 256 rows may be on their way. Rank 0 waits until the oldest has come, not until all have: it stays that far ahead.
+train 3 ahead --set sync.algorithm=asp --set topology.kind=ps --set 'cluster.slowdown=[1, 40]' --set data.size=8 --set train.batch=1 \
+	--set train.max_steps=300 --set train.epochs=10 --set train.eval_every=0 --set output.log_every=1
+ok $? "a worker that gets more than 256 rows ahead"
+[ "$(wc -l <"$dir/ahead/metrics.csv")" = 301 ]; ok $? "all rows are there"
+lead=$(awk -F, '$2 == "push" { done[$3]++; if ($3 == 1 && done[1] == 30) print done[0] }' "$dir/ahead/decisions-002.csv")
+[ "$lead" -ge 280 ]; ok $? "it goes on as rows come: when the slow one had taken 30 steps, it had taken $lead"
+awk -v fast="$(spent 0 2)" -v slow="$(spent 1 2)" 'BEGIN { exit !(fast > 0 && fast < slow / 2) }'
+ok $? "its waiting is not called computing: $(spent 0 2) ms a step, rank 1's: $(spent 1 2) ms"
+
 echo "1..$count"
 [ $failed = 0 ]
