@@ -50,6 +50,19 @@ void run_set_aside(struct run *run, const struct spent *since)
 	aside->bytes += now.bytes - since->bytes;
 }
 
+/* What an algorithm has to send before its models can be averaged belongs to training, and to the row that is about to be made. What it
+ * waits for there does not. */
+static void settle_aside(struct run *run)
+{
+	struct spent before;
+
+	run->device->ops->stream->sync(run->compute);   /* the step itself is training */
+	before = run_counters(run);
+	sync_settle(&run->sync);
+	before.bytes = (double)run->comm->bytes_sent;
+	run_set_aside(run, &before);
+}
+
 /* Evaluation happens between steps and is not counted; nor is rank 0's wait for the last rows of those who are behind. */
 static void evaluate_aside(struct run *run)
 {
@@ -101,6 +114,8 @@ int run_train(struct run *run)
 
 		train_step(run, run->step++);
 		evaluate = evaluation_due(run);
+		if (evaluate)
+			settle_aside(run);
 		metrics_step(run, evaluate);
 		if (evaluate)
 			evaluate_aside(run);

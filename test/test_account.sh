@@ -46,6 +46,20 @@ said() { grep -q "$1" "$dir/log"; }
 # spent RANK COLUMN: of the last table: 1 step, 2 computing, 3 data, 4 comm, 5 exposed
 spent() { awk -v rank="$1" -v c="$2" '$1 == "rank" && $2 == rank && NF >= 8 && $3 ~ /^[0-9.]+$/ { print $(c + 2) }' "$dir/log"; }
 
+# ---- bytes ----
+
+# Exchanges that an evaluation ends or begins are training's too: what was sent is a model for each launch that a log has.
+train 3 pairs --set sync.algorithm=adpsgd --set topology.kind=gossip --set train.epochs=4 --set train.eval_every=0.5 \
+	--set "cluster.slowdown=[1, 1, 8]"
+ok $? "adpsgd, evaluated eight times"
+launches=$(cat "$dir"/pairs/decisions*.csv | grep -c ',launch,')
+# models BYTES: how many models that is; up to 3 % of one are gaps between tensors
+models() { awk -v bytes="$1" -v n="$(value pairs parameters)" 'BEGIN { printf "%d\n", bytes / (4.06 * n) + 0.5 }'; }
+sent=$(awk -F, '{ sum += $10 } END { print 3 * sum }' "$dir/pairs/metrics.csv")
+[ "$launches" -gt 0 ] && [ "$(models "$sent")" = "$launches" ]; ok $? "bytes_sent has the models of all $launches launches"
+sent=$(awk -v a="$(value pairs bytes_sent_per_step)" -v steps="$(value pairs steps)" 'BEGIN { print 3 * a * steps }')
+[ "$(models "$sent")" = "$launches" ]; ok $? "and so has summary.json"
+
 # ---- time ----
 
 train 3 waits --set sync.algorithm=asp --set topology.kind=ps --set 'cluster.slowdown=[1, 16]' --set train.eval_every=0.2
