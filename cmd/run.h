@@ -1,6 +1,6 @@
 /*
  * One training run: everything that was opened for it, in the order in which it was opened. setup.c fills it in and takes it
- * apart, train.c drives it, report.c and metrics.c tell of it.
+ * apart, train.c drives it, the reports and metrics.c tell of it.
  */
 #ifndef COCOD_RUN_H
 #define COCOD_RUN_H
@@ -83,6 +83,7 @@ int run_agree(struct run *, int status);
 
 /* batches.c: cluster.slowdown, and from train.batch the M_i; -1: error recorded on every rank. All ranks together. */
 int run_choose_batches(struct run *);
+char *run_batch_list(const struct run *);                       /* "[21, 20, 7]", as train.batch takes it; to be freed */
 int run_build_net(struct run *, struct net *, int batch);       /* the model, without a device; -1: error recorded */
 
 void run_load(struct run *, const struct batch *);              /* the batch into the network */
@@ -95,9 +96,8 @@ int run_serve(struct run *);                                    /* what a server
 void run_evaluate(struct run *);                                /* averaged model on the test set: sets test_loss, test_accuracy */
 void run_fingerprint(struct run *, char hex[65]);               /* of the averaged model, PyTorch's order and layout */
 
-/* report.c */
-void report_start(struct run *);                                /* config, layers, world */
-void report_end(struct run *);                                  /* the truth about overlap; writes summary.json */
-void report_dry_run(struct run *);                              /* memory, bytes, predicted step times */
+void report_start(struct run *);                                /* report_start.c: config, layers, world */
+void report_end(struct run *);                                  /* report_end.c: the truth about overlap; writes summary.json */
+void report_dry_run(struct run *);                              /* dryrun.c: memory, bytes, predicted step times */
 
 #endif
