@@ -76,7 +76,7 @@ static void print_account(const char *who, const struct account *a)
 	     1e3 * a->exposed, share, slower);
 }
 
-static void print_accounts(const struct run *run, const struct account *all)
+static void print_accounts(const struct run *run, const struct account *all, const struct account *mean)
 {
 	int worst = 0;
 
@@ -93,7 +93,7 @@ static void print_accounts(const struct run *run, const struct account *all)
 	if (run->workers > 8)
 		print_account("slowest", &all[worst]);
 	if (run->world.size > 1)
-		note("  slowest to compute: rank %d; %.3f MB sent by a %s and step", worst, all[0].bytes / 1e6, run->servers ? "worker" : "rank");
+		note("  slowest to compute: rank %d; %.3f MB sent by a %s and step", worst, mean->bytes / 1e6, run->servers ? "worker" : "rank");
 	for (int r = run->workers; r < run->world.size && r < run->workers + 8; r++)
 		note("  server %-3d busy %.0f %% of the time; %.3f MB sent a step, evaluations included", r, 100 * all[r].comm / all[r].wall,
 		     all[r].bytes / (double)run->step / 1e6);
@@ -106,6 +106,16 @@ static struct ps_record total_served(const struct run *run, const struct account
 	for (int r = run->workers; r < run->world.size; r++)
 		served_add(&sum, &all[r].served);
 	return sum;
+}
+
+/* Servers whose part of the model is not empty. */
+static int count_read(const struct run *run, const struct account *all)
+{
+	int n = 0;
+
+	for (int r = run->workers; r < run->world.size; r++)
+		n += all[r].served.reads > 0;
+	return n;
 }
 
 static double server_bytes(const struct run *run, const struct account *all)
@@ -157,7 +167,7 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	json_number(&j, "bytes_sent_per_step", mean->bytes);
 	if (run->servers)
 		json_number(&j, "server_bytes_sent_per_step", server_bytes(run, all));
-	served_json(&served, &j);
+	served_json(&served, count_read(run, all), &j);
 	json_number(&j, "compute_ms", 1e3 * mean->computing);
 	json_number(&j, "comm_ms", 1e3 * mean->comm);
 	json_number(&j, "exposed_ms", 1e3 * mean->exposed);
@@ -199,7 +209,7 @@ void report_end(struct run *run)
 	if (run->world.rank == 0) {
 		struct ps_record served = total_served(run, all);
 
-		print_accounts(run, all);
+		print_accounts(run, all, &mean);
 		served_print(&served);
 		write_summary(run, all, &mean, memory_mb, sha);
 		note("%.0f images/s, peak memory %.0f MB a rank, test accuracy %.2f %%, parameters %.12s…", images_per_s(run, all), memory_mb,

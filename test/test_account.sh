@@ -49,8 +49,8 @@ spent() { awk -v rank="$1" -v c="$2" '$1 == "rank" && $2 == rank && NF >= 8 && $
 # ---- bytes ----
 
 # Exchanges that an evaluation ends or begins are training's too: what was sent is a model for each launch that a log has.
-train 3 pairs --set sync.algorithm=adpsgd --set topology.kind=gossip --set train.epochs=4 --set train.eval_every=0.5 \
-	--set "cluster.slowdown=[1, 1, 8]"
+train 3 pairs --set sync.algorithm=adpsgd --set topology.kind=gossip --set topology.graph_seed=2 \
+	--set train.epochs=4 --set train.eval_every=0.5 --set "cluster.slowdown=[1, 1, 8]"
 ok $? "adpsgd, evaluated eight times"
 launches=$(cat "$dir"/pairs/decisions*.csv | grep -c ',launch,')
 # models BYTES: how many models that is; up to 3 % of one are gaps between tensors
@@ -59,6 +59,8 @@ sent=$(awk -F, '{ sum += $10 } END { print 3 * sum }' "$dir/pairs/metrics.csv")
 [ "$launches" -gt 0 ] && [ "$(models "$sent")" = "$launches" ]; ok $? "bytes_sent has the models of all $launches launches"
 sent=$(awk -v a="$(value pairs bytes_sent_per_step)" -v steps="$(value pairs steps)" 'BEGIN { print 3 * a * steps }')
 [ "$(models "$sent")" = "$launches" ]; ok $? "and so has summary.json"
+said "; $(awk -v a="$(value pairs bytes_sent_per_step)" 'BEGIN { printf "%.3f", a / 1e6 }') MB sent by a rank and step"
+ok $? "and what is printed is the mean of the ranks, not rank 0's"
 
 # ---- time ----
 
@@ -66,6 +68,9 @@ train 3 waits --set sync.algorithm=asp --set topology.kind=ps --set 'cluster.slo
 ok $? "asp beside a slow worker, which the other waits for at each evaluation"
 awk -v fast="$(spent 0 2)" -v slow="$(spent 1 2)" 'BEGIN { exit !(fast > 0 && fast < slow / 2) }'
 ok $? "rank 0's waiting is not called computing: $(spent 0 2) ms a step, rank 1's: $(spent 1 2) ms"
+train 4 shards --set sync.algorithm=asp --set topology.kind=ps --set topology.servers=2
+value shards staleness_histogram | tr ' ' '\n' | awk -F: '{ n += $2 } END { exit !(n == 40) }'
+ok $? "two servers: the histogram of staleness counts each of 40 steps once: $(value shards staleness_histogram)"
 
 # 256 rows may be on their way. Rank 0 waits until the oldest has come, not until all have: it stays that far ahead.
 train 3 ahead --set sync.algorithm=asp --set topology.kind=ps --set 'cluster.slowdown=[1, 40]' --set data.size=8 --set train.batch=1 \
