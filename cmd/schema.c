@@ -18,7 +18,7 @@
 #define MANY 9e15       /* "no upper bound", and still exact in a double */
 
 static const struct option top_options[] = {
-	{ "world_size", OPTION_INT, NULL, 1, 65536, NULL, "if given, the run refuses to start with another number of workers" },
+	{ "world_size", OPTION_INT, NULL, 1, 65536, NULL, "if given, the run refuses to start with another number of ranks, workers and servers" },
 	{ 0 },
 };
 
