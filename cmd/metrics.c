@@ -200,6 +200,7 @@ void metrics_step(struct run *run, bool force)
 		return;
 	if (m->sent - m->written == ROWS)
 		wait_for_oldest(run);
+	rundir_flush_decisions(&run->dir);
 	sums = net_take_stats(&run->net);       /* the host waits here */
 	run_clock(run);
 	if (!isfinite(sums.loss)) {

@@ -124,11 +124,14 @@ int run_train(struct run *run)
 	return STATUS_DONE;
 }
 
+/* On disk as often as rows of metrics: whenever worker 0 ends one. */
 static void log_arrival(void *context, int64_t clock, const char *what, int64_t worker, const char *why)
 {
 	struct run *run = context;
 
 	rundir_decision(&run->dir, run->world.rank, clock, what, worker, why);
+	if (worker == 0 && clock % config_int(run->config, "output.log_every") == 0)
+		rundir_flush_decisions(&run->dir);
 }
 
 /* What arrived in which order decides the result of an asynchronous run: it is written down. */

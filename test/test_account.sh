@@ -62,6 +62,18 @@ sent=$(awk -v a="$(value pairs bytes_sent_per_step)" -v steps="$(value pairs ste
 said "; $(awk -v a="$(value pairs bytes_sent_per_step)" 'BEGIN { printf "%.3f", a / 1e6 }') MB sent by a rank and step"
 ok $? "and what is printed is the mean of the ranks, not rank 0's"
 
+# ---- decisions ----
+
+for rank in 000 002 007 0123; do echo old >"$dir/pairs/decisions-$rank.csv"; done
+echo mine >"$dir/pairs/decisions-of-mine.csv"
+train 1 pairs --set sync.algorithm=ssgd; ok $? "another run in the same folder"
+[ "$(cd "$dir/pairs" && echo decisions*)" = decisions-of-mine.csv ]; ok $? "the decisions of all the earlier run's ranks are gone, and only they"
+set -- --set optimizer.lr=1000.0 --set optimizer.weight_decay=1.0 --set output.log_every=1 --set train.epochs=20
+train 3 died --set sync.algorithm=ssp --set sync.staleness=1 --set topology.kind=ps "$@"; [ $? = 4 ]; ok $? "a run over a server that dies"
+grep -q '^0,push,0,' "$dir/died/decisions-002.csv"; ok $? "leaves what the server had written down before"
+train 2 died2 --set sync.algorithm=adpsgd --set topology.kind=gossip "$@"; [ $? = 4 ]; ok $? "a run of pairs that dies"
+cat "$dir"/died2/decisions*.csv | grep -q '^1,launch,0,'; ok $? "leaves what the worker with the bad news had decided"
+
 # ---- time ----
 
 train 3 waits --set sync.algorithm=asp --set topology.kind=ps --set 'cluster.slowdown=[1, 16]' --set train.eval_every=0.2
