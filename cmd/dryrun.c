@@ -5,8 +5,11 @@
  *
  * Where workers are unequal (a list as train.batch, cluster.slowdown), each finds its own time; a step takes as long as the slowest's,
  * and the formulas know P such workers with the mean of the batches.
+ *
+ * One process is enough for topology.kind = "ps" too: what servers cost is a matter of formulas.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "../core/clock.h"
 #include "../core/die.h"
@@ -77,6 +80,15 @@ static void print_compute(const struct run *run, const struct pace *pace, int sl
 		note("           by rank %d, the slowest; %.6g images a worker on average", slowest, (double)run->batch_total / run->workers);
 }
 
+/* The formulas ask the communicator how many servers there are. */
+static void imagine_servers(struct run *run)
+{
+	if (strcmp(config_string(run->config, "topology.kind"), "ps"))
+		return;
+	run->comm->servers = (int)config_int(run->config, "topology.servers");
+	note("servers    %d beside the workers%s", run->comm->servers, run->servers ? "" : ", none of them started: in the formulas only");
+}
+
 static void print_prediction(const struct run *run, const struct pace *pace)
 {
 	double latency = config_float(run->config, "cluster.inter.latency_us") * 1e-6, gbit = config_float(run->config, "cluster.inter.gbit_per_s");
@@ -103,7 +115,9 @@ void report_dry_run(struct run *run)
 	note("memory     %.1f MB a rank: network %.1f, optimizer %.1f, algorithm and evaluation at least %.1f",
 	     (network + arena * (slots + 2)) / 1e6, network / 1e6, arena * slots / 1e6, arena / 1e6);
 	print_compute(run, &pace, slowest);
+	imagine_servers(run);
 	print_prediction(run, &pace);
+	run->comm->servers = run->servers;
 	note("nothing was trained");
 	if (run->servers)
 		ps_end(run->comm);

@@ -2,6 +2,7 @@
  * What the user is told before a run: what will run, on what, and who owns which images.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "../core/die.h"
 #include "run.h"
@@ -159,7 +160,7 @@ void report_start(struct run *run)
 	print_world(run);
 	if (*unused)
 		note("unused     %s: not keys of what is selected", unused);
-	if (run->world.size == 1)
+	if (run->world.size == 1 && strcmp(config_string(c, "topology.kind"), "ps"))
 		note("one worker: nothing will be exchanged; mpirun -np N starts N");
 	note("run        %lld steps (%g epochs of %lld), results in %s", (long long)run->steps, run->epochs, (long long)run->steps_per_epoch,
 	     run->dir.path[0] ? run->dir.path : "no directory");

@@ -32,6 +32,7 @@ struct spent {
 struct run {
 	struct config *config;
 	double started;                 /* clock_now() when the program began */
+	bool dry;                       /* --dry-run: nothing is trained */
 	struct world world;
 	int workers, servers;           /* ranks that train: the first ones; parameter servers: the others */
 	struct device *device;          /* computes */

@@ -158,12 +158,13 @@ static int check_world_size(const struct run *run)
 	return hint("start with mpirun -np %lld, or leave world_size out", wanted);
 }
 
-/* topology.servers of the ranks serve. A mistake that all ranks see alike. */
+/* topology.servers of the ranks serve. A mistake that all ranks see alike. One process may ask what many would do: a worker whose
+ * servers are in the prediction only. */
 static int choose_servers(struct run *run)
 {
 	int size = run->world.size;
 
-	if (!strcmp(config_string(run->config, "topology.kind"), "ps"))
+	if (!strcmp(config_string(run->config, "topology.kind"), "ps") && !(run->dry && size == 1))
 		run->servers = (int)config_int(run->config, "topology.servers");
 	run->workers = size - run->servers;
 	if (run->workers > 0)

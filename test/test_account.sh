@@ -106,5 +106,14 @@ train 2 dry "$@" --set 'train.batch=[16, 4]' --set 'cluster.slowdown=[1, 8]' && 
 ok $? "the smaller one on a worker that is 8 times slower: $(predicted 2 3) ms"
 said 'by rank 1, the slowest; 10 images a worker on average'; ok $? "and it says who is the slowest"
 
+# One process tells what a worker, of as many as the table has, would do beside its servers: the same as when they are there.
+table() { sed -n '/^  *workers /,/^ *1024/p' "$dir/log"; }
+for algorithm in ssgd cocod ssp asp; do
+	train 4 dry "$@" --set topology.kind=ps --set topology.servers=2 --set sync.algorithm=$algorithm && table >"$dir/table"
+	train 1 dry "$@" --set topology.kind=ps --set topology.servers=2 --set sync.algorithm=$algorithm &&
+		said 'servers    2 beside the workers, none of them started' && [ "$(table | wc -l)" = 12 ] && table | cmp -s - "$dir/table"
+	ok $? "$algorithm over two servers: --dry-run in one process predicts what it does in four"
+done
+
 echo "1..$count"
 [ $failed = 0 ]
