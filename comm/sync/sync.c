@@ -156,6 +156,12 @@ bool sync_grad_ready(struct sync *s, const struct range *range)
 
 void sync_step(struct sync *s, int64_t t) { s->ops->step(s, t); }
 
+void sync_settle(struct sync *s)
+{
+	if (s->ops->settle)
+		s->ops->settle(s);
+}
+
 void sync_epoch(struct sync *s, int64_t epoch)
 {
 	s->epoch = epoch;

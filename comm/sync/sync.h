@@ -48,6 +48,9 @@ struct sync_ops {
 	bool (*param_needed)(struct sync *, const struct range *);      /* (optional) forward is about to read it */
 	bool (*grad_ready)(struct sync *, const struct range *);        /* (optional) the kernels that finish it are queued */
 	void (*step)(struct sync *, int64_t t);                         /* backward of step t is queued */
+	/* (optional) All ranks together, before an evaluation: who is behind with his exchanges catches up, and nothing is in flight. What is
+	 * sent then counts as training's; the time does not, most of it is waiting for the slowest. */
+	void (*settle)(struct sync *);
 	/* The averaged model into out (device memory, n floats), in stream order of `compute`; never disturbs the trajectory. */
 	void (*consensus)(struct sync *, float *out);
 	void (*state)(struct sync *, struct state_visitor *);
@@ -97,6 +100,7 @@ void sync_begin(struct sync *, int64_t t);
 bool sync_param_needed(struct sync *, const struct range *);
 bool sync_grad_ready(struct sync *, const struct range *);
 void sync_step(struct sync *, int64_t t);
+void sync_settle(struct sync *);
 void sync_epoch(struct sync *, int64_t epoch);                  /* a new epoch begins: density warm-up, switches */
 void sync_state(struct sync *, struct state_visitor *);         /* the algorithm's, the compressor's, the optimizer's */
 
