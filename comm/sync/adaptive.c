@@ -323,10 +323,10 @@ static double adaptive_bytes(const struct sync *s, int workers)
 static double adaptive_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct adaptive *state = s->state;
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m), period = ceil(comm / compute);
+	double compute = m->forward + m->backward, comm = sync_average_cost(s, m), period = ceil(comm / compute);
 
 	period = fmin(fmax(period, (double)state->least), (double)state->most);
-	return fmax(compute, comm / period);
+	return fmax(compute, comm / period) + sync_merged_cost(s, m) / period;
 }
 
 static void adaptive_release(struct sync *s)

@@ -107,7 +107,7 @@ static double cocod_bytes(const struct sync *s, int workers)
 static double cocod_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct cocod *state = s->state;
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	double compute = m->forward + m->backward, comm = sync_average_cost(s, m) / (double)state->period;
 
 	return (compute > comm ? compute : comm) + sync_merged_cost(s, m) / (double)state->period;
 }

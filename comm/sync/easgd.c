@@ -111,7 +111,7 @@ static double easgd_bytes(const struct sync *s, int workers)
 static double easgd_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct easgd *state = s->state;
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	double compute = m->forward + m->backward, comm = sync_average_cost(s, m) / (double)state->period;
 
 	return compute > comm ? compute : comm;
 }

@@ -105,7 +105,7 @@ static double losp_bytes(const struct sync *s, int workers)
 static double losp_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct losp *state = s->state;
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	double compute = m->forward + m->backward, comm = sync_average_cost(s, m) / (double)state->period;
 
 	return (compute > comm ? compute : comm) + sync_merged_cost(s, m) / (double)state->period;
 }

@@ -186,7 +186,7 @@ static double post_local_bytes(const struct sync *s, int workers)
 {
 	const struct post_local *state = s->state;
 
-	return is_local(state) ? sync_merge_bytes(s, workers) / (double)state->period : sync_average_bytes(s, workers);
+	return is_local(state) ? sync_merge_bytes(s, workers) / (double)state->period : sync_ssgd.bytes(s, workers);
 }
 
 static double post_local_cost(const struct sync *s, const struct cost_model *m)
@@ -195,7 +195,7 @@ static double post_local_cost(const struct sync *s, const struct cost_model *m)
 
 	if (!is_local(state))
 		return sync_ssgd.cost(s, m);
-	return m->forward + m->backward + (s->compress.ops->cost(&s->compress, m) + sync_merged_cost(s, m)) / (double)state->period;
+	return m->forward + m->backward + (sync_average_cost(s, m) + sync_merged_cost(s, m)) / (double)state->period;
 }
 
 static void post_local_release(struct sync *s)

@@ -202,11 +202,8 @@ static double streaming_cost(const struct sync *s, const struct cost_model *m)
 	double compute = m->forward + m->backward, exposed = 0, comm = 0;
 
 	for (int f = 0; f < state->fragments; f++) {
-		struct cost_model part = *m;
-		double seconds;
+		double seconds = sync_part_cost(s, f, m);
 
-		part.n = s->part[f].n;
-		seconds = s->compress.ops->cost(&s->compress, &part);
 		comm += seconds;
 		if (seconds > (double)state->delay * compute)
 			exposed += seconds - (double)state->delay * compute;

@@ -195,13 +195,49 @@ void sync_average_part(struct sync *s, int part, const float *in, float *out, st
 	average_between(s, r->offset, r->offset + r->n, in, out, done);
 }
 
-double sync_average_bytes(const struct sync *s, int workers)
+/* One worker has nothing to send, and one pass over the whole arena is cheapest. */
+int sync_buckets(const struct sync *s, int workers, const struct range **bucket)
+{
+	bool cut = s->compress.per_bucket || (s->compress.ops->any_cut && workers > 1);
+
+	*bucket = cut ? s->schedule.bucket : &s->schedule.whole;
+	return cut ? s->schedule.buckets : 1;
+}
+
+double sync_ranges_bytes(const struct sync *s, const struct range *range, int count, int workers)
 {
 	double bytes = 0;
 
-	for (int i = 0; i < s->pieces; i++)
-		bytes += s->compress.ops->bytes(&s->compress, s->piece[i].n, workers);
+	for (int i = 0; i < count; i++)
+		bytes += s->compress.ops->bytes(&s->compress, range[i].n, workers);
 	return bytes;
+}
+
+double sync_ranges_cost(const struct sync *s, const struct range *range, int count, const struct cost_model *m)
+{
+	double seconds = 0;
+
+	for (int i = 0; i < count; i++) {
+		struct cost_model one = *m;
+
+		one.n = range[i].n;
+		seconds += s->compress.ops->cost(&s->compress, &one);
+	}
+	return seconds;
+}
+
+double sync_average_bytes(const struct sync *s, int workers) { return sync_ranges_bytes(s, s->piece, s->pieces, workers); }
+double sync_average_cost(const struct sync *s, const struct cost_model *m) { return sync_ranges_cost(s, s->piece, s->pieces, m); }
+
+double sync_part_cost(const struct sync *s, int part, const struct cost_model *m)
+{
+	int first = 0, end;
+
+	while (s->piece[first].offset < s->part[part].offset)
+		first++;
+	for (end = first; end < s->pieces && s->piece[end].offset < s->part[part].offset + s->part[part].n; end++)
+		;
+	return sync_ranges_cost(s, s->piece + first, end - first, m);
 }
 
 void sync_sum(struct sync *s, float *v)

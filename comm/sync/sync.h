@@ -110,10 +110,16 @@ void sync_optimize(struct sync *);
  * records `done` behind it. */
 void sync_average(struct sync *, const float *in, float *out, struct event *done);
 double sync_average_bytes(const struct sync *, int workers);    /* of one such average, a rank */
+double sync_average_cost(const struct sync *, const struct cost_model *);       /* its seconds: each piece has latencies of its own */
+/* What may go by compress_average() as backward finishes it, the whole arena in the worst case: returns how many ranges. Their bytes, seconds. */
+int sync_buckets(const struct sync *, int workers, const struct range **bucket);
+double sync_ranges_bytes(const struct sync *, const struct range *, int count, int workers);
+double sync_ranges_cost(const struct sync *, const struct range *, int count, const struct cost_model *);
 /* Called in init by an algorithm that exchanges the arena in parts: the compressor sees nothing across their bounds. The parts cover
  * the arena, in order, each whole tensors; the array (xcalloc) is the sync's from then on. And the average of one of them. */
 void sync_cut(struct sync *, struct range *part, int parts);
 void sync_average_part(struct sync *, int part, const float *in, float *out, struct event *done);
+double sync_part_cost(const struct sync *, int part, const struct cost_model *);
 /* Models have been averaged, and the result is queued on `compute`: follows sync.momentum. "average" is a dense all-reduce of the
  * optimizer's vectors for which compute waits; an algorithm that launches an exchange here calls this before it. */
 void sync_merged(struct sync *);

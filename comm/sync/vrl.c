@@ -134,7 +134,7 @@ static double vrl_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct vrl *state = s->state;
 
-	return m->forward + m->backward + (1 + momenta(s)) * s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	return m->forward + m->backward + (1 + momenta(s)) * sync_average_cost(s, m) / (double)state->period;
 }
 
 static void vrl_release(struct sync *s)
