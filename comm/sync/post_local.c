@@ -15,8 +15,8 @@
  * decay of the learning rate: the first step whose rate is at most half of the highest one so far (a warm-up does not switch).
  *
  * S-SGD's part is ssgd.c itself. At t' the compressor's residuals change their meaning: before, e_i is gradient that was not sent
- * and would move the model by -lr e_i; afterwards it is movement. So e_i = -lr e_i with the rate of step t', and for plain SGD nothing
- * is lost. With momentum it is a little too small (what went through S-SGD would have been amplified by 1/(1 - momentum)).
+ * and would move the model by -lr e_i; afterwards it is movement. So e_i = -lr e_i with the rate of step t' (if it is 0, with the last one that
+ * was not), and for plain SGD nothing is lost. With momentum it is a little too small (what went through S-SGD would have been amplified by 1/(1 - momentum)).
  * Momentum: the same everywhere at t', local from then on (or as sync.momentum says).
  *
  * Limits: those of S-SGD before t', those of Local SGD after it. bytes() and cost() speak of the phase under way.
@@ -34,7 +34,7 @@ struct post_local {
 	int64_t period;
 	int64_t switch_step, switch_epoch;      /* -1: not given */
 	int64_t switched;                       /* t' + 1; 0: still S-SGD */
-	union state_real highest;               /* learning rate so far */
+	union state_real highest, last;         /* learning rates so far; last: that was not 0 */
 	void *ssgd;                             /* its state */
 	float *z, *d;
 	struct event *done;
@@ -95,6 +95,7 @@ static bool is_due(const struct sync *s, int64_t t)
 struct converter {
 	struct state_visitor visitor;
 	struct sync *s;
+	double lr;
 };
 
 static void convert_vector(struct state_visitor *v, const char *name, struct device *dev, float *data, int64_t n)
@@ -102,7 +103,7 @@ static void convert_vector(struct state_visitor *v, const char *name, struct dev
 	struct sync *s = ((struct converter *)v)->s;
 
 	if (!strcmp(name, "residual"))
-		dev->ops->vec->scale(s->compute, n, (float)-s->lr, data, data);
+		dev->ops->vec->scale(s->compute, n, (float)-((struct converter *)v)->lr, data, data);
 }
 
 static void convert_number(struct state_visitor *v, const char *name, int64_t *value) { (void)v, (void)name, (void)value; }
@@ -111,15 +112,18 @@ static void convert_number(struct state_visitor *v, const char *name, int64_t *v
 static void post_local_begin(struct sync *s, int64_t t)
 {
 	struct post_local *state = s->state;
-	struct converter converter = { { convert_vector, convert_number }, s };
+	struct converter converter = { { convert_vector, convert_number }, s, 0 };
 
 	if (state->switched)
 		return;
 	if (s->lr > state->highest.value)
 		state->highest.value = s->lr;
+	if (s->lr > 0)
+		state->last.value = s->lr;
 	if (!is_due(s, t))
 		return;
 	state->switched = t + 1;
+	converter.lr = state->last.value;
 	s->device->ops->mem->copy(s->compute, state->z, s->x, (size_t)s->n * sizeof(float), COPY_DEVICE);
 	compress_state(&s->compress, &converter.visitor);
 }
@@ -177,6 +181,7 @@ static void post_local_state(struct sync *s, struct state_visitor *v)
 	v->vector(v, "reference", s->device, state->z, s->n);
 	v->number(v, "switched", &state->switched);
 	v->number(v, "highest_lr", &state->highest.bits);
+	v->number(v, "last_lr", &state->last.bits);
 }
 
 /* Also before the first step. */
