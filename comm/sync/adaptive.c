@@ -102,6 +102,7 @@ static int adaptive_init(struct sync *s, const struct config *config)
 	for (int i = 0; i < state->replays; i++)
 		state->replay[i] = (int64_t)list[i];
 	state->period = state->end = state->replays ? state->replay[0] : state->least;
+	s->alone = 2 * state->period;
 	return 0;
 }
 

@@ -52,6 +52,7 @@ static int cocod_init(struct sync *s, const struct config *config)
 	struct cocod *state = s->state;
 
 	state->period = config_int(config, "sync.period");
+	s->alone = 2 * state->period;
 	return 0;
 }
 

@@ -63,6 +63,7 @@ static int eager_init(struct sync *s, const struct config *config)
 	struct eager *state = s->state;
 
 	state->period = config_int(config, "sync.period");
+	s->alone = 2 * state->period;
 	state->eager = !strcmp(config_string(config, "sync.outer_gradient"), "eager");
 	state->lr = config_float(config, "sync.outer_lr");
 	state->momentum = config_float(config, "sync.outer_momentum");

@@ -49,6 +49,7 @@ static int easgd_init(struct sync *s, const struct config *config)
 	struct easgd *state = s->state;
 
 	state->period = config_int(config, "sync.period");
+	s->alone = 2 * state->period;
 	state->beta = config_float(config, "sync.beta");
 	return 0;
 }

@@ -50,6 +50,7 @@ static int losp_init(struct sync *s, const struct config *config)
 	struct losp *state = s->state;
 
 	state->period = config_int(config, "sync.period");
+	s->alone = 2 * state->period;
 	state->lambda = (float)config_float(config, "sync.compensation");
 	return 0;
 }

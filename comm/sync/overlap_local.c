@@ -59,6 +59,7 @@ static int overlap_local_init(struct sync *s, const struct config *config)
 	struct overlap_local *state = s->state;
 
 	state->period = config_int(config, "sync.period");
+	s->alone = 2 * state->period;
 	state->alpha = (float)config_float(config, "sync.alpha");
 	state->beta = (float)config_float(config, "sync.beta");
 	if (state->alpha == 1)

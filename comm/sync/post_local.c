@@ -26,6 +26,7 @@
 
 #include "../../core/config.h"
 #include "../../core/die.h"
+#include "../../core/lr.h"
 #include "sync.h"
 
 extern const struct sync_ops sync_ssgd;
@@ -47,6 +48,9 @@ static const struct option post_local_options[] = {
 	{ 0 },
 };
 
+/* Also before the first step. */
+static bool is_local(const struct post_local *state) { return state->switched || !state->switch_step || !state->switch_epoch; }
+
 static int post_local_init(struct sync *s, const struct config *config)
 {
 	struct post_local *state = s->state;
@@ -59,6 +63,7 @@ static int post_local_init(struct sync *s, const struct config *config)
 	state->period = config_int(config, "sync.period");
 	state->switch_step = step ? config_int(config, "sync.switch_step") : -1;
 	state->switch_epoch = epoch ? config_int(config, "sync.switch_epoch") : -1;
+	s->alone = is_local(state) ? state->period : 1;
 	return 0;
 }
 
@@ -128,6 +133,41 @@ static void post_local_begin(struct sync *s, int64_t t)
 	compress_state(&s->compress, &converter.visitor);
 }
 
+/* The t' that is to come in so many steps; -1: none. */
+static int64_t find_switch(const struct post_local *state, const struct lr_schedule *lr, int64_t steps_per_epoch, int64_t steps)
+{
+	double highest = 0;
+
+	if (state->switch_step >= 0 || state->switch_epoch >= 0) {
+		int64_t t = state->switch_step >= 0 ? state->switch_step : state->switch_epoch * steps_per_epoch;
+
+		return t < steps ? t : -1;
+	}
+	for (int64_t t = 0; t < steps; t++) {
+		double now = lr_at(lr, (double)t / (double)steps_per_epoch);
+
+		highest = now > highest ? now : highest;
+		if (highest > 0 && now <= highest / 2)
+			return t;
+	}
+	return -1;
+}
+
+static void post_local_foresee(const struct sync *s, const struct lr_schedule *lr, int64_t steps_per_epoch, int64_t steps)
+{
+	const struct post_local *state = s->state;
+	int64_t t = find_switch(state, lr, steps_per_epoch, steps);
+
+	if (t < 0 && state->switch_step < 0 && state->switch_epoch < 0)
+		warn("sync.algorithm = \"post-local\" switches where the learning rate has halved, which it does not in this run: S-SGD to the end. "
+		     "Set sync.switch_step or sync.switch_epoch, or another optimizer.schedule");
+	else if (t < 0)
+		warn("sync.algorithm = \"post-local\" switches behind the last of %lld steps: S-SGD to the end", (long long)steps);
+	else if (t > 0 && t + state->period > steps)
+		warn("sync.algorithm = \"post-local\" switches at step %lld, and the run has %lld: no model is averaged behind that. Set a shorter "
+		     "sync.period", (long long)t, (long long)steps);
+}
+
 /* ---- both phases ---- */
 
 static bool post_local_grad_ready(struct sync *s, const struct range *range)
@@ -184,9 +224,6 @@ static void post_local_state(struct sync *s, struct state_visitor *v)
 	v->number(v, "last_lr", &state->last.bits);
 }
 
-/* Also before the first step. */
-static bool is_local(const struct post_local *state) { return state->switched || !state->switch_step || !state->switch_epoch; }
-
 static double post_local_bytes(const struct sync *s, int workers)
 {
 	const struct post_local *state = s->state;
@@ -233,5 +270,6 @@ const struct sync_ops sync_post_local = {
 	.state = post_local_state,
 	.bytes = post_local_bytes,
 	.cost = post_local_cost,
+	.foresee = post_local_foresee,
 	.release = post_local_release,
 };

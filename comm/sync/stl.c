@@ -81,6 +81,7 @@ static int stl_init(struct sync *s, const struct config *config)
 	state->prox = config_float(config, "sync.prox");
 	state->stage = 1;
 	set_stage(state);
+	s->alone = state->period;
 	return 0;
 }
 

@@ -113,6 +113,7 @@ static int streaming_init(struct sync *s, const struct config *config)
 	state->momentum = config_float(config, "sync.outer_momentum");
 	if (check_keys(s, config))
 		return -1;
+	s->alone = state->period / state->fragments + state->delay;
 	fragment = xcalloc((size_t)state->fragments, sizeof(*fragment));
 	plan_fragments(&s->schedule.whole, state->fragments, fragment);
 	sync_cut(s, fragment, state->fragments);

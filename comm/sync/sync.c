@@ -54,12 +54,22 @@ int sync_dense_only(const struct sync *s, const struct config *config, const cha
 	return hint("set compress.method = \"none\", or an algorithm that averages over all workers, \"local\" or \"cocod\"");
 }
 
+/* One period, for whoever has one. */
+static int64_t first_period(const struct sync *s, const struct config *config)
+{
+	for (const struct option *o = s->ops->options; o && o->key; o++)
+		if (!strcmp(o->key, "period"))
+			return config_int(config, "sync.period");
+	return 1;
+}
+
 int sync_init(struct sync *s, const struct config *config, const struct tensor_info *tensor, int tensors, int64_t n)
 {
 	*s = (struct sync){ .ops = sync_find(config_string(config, "sync.algorithm")), .n = n };
 	CHECK(s->ops);
 	if (check_topology(s, config) || sync_read_policies(s, config))
 		return -1;
+	s->alone = first_period(s, config);
 	if (s->ops->state_size)
 		s->state = xcalloc(1, s->ops->state_size);
 	schedule_init(&s->schedule, config, tensor, tensors, n);
@@ -72,6 +82,15 @@ int sync_init(struct sync *s, const struct config *config, const struct tensor_i
 		sync_cut(s, whole, 1);
 	}
 	return 0;
+}
+
+void sync_foresee(const struct sync *s, const struct lr_schedule *lr, int64_t steps_per_epoch, int64_t steps)
+{
+	if (s->alone > steps)
+		warn("sync.algorithm = \"%s\" lets workers hear of each other after %lld steps, and the run has %lld: each trains alone to the end. "
+		     "Set a shorter period", s->ops->name, (long long)s->alone, (long long)steps);
+	if (s->ops->foresee)
+		s->ops->foresee(s, lr, steps_per_epoch, steps);
 }
 
 static struct range tensors_between(const struct range *whole, int64_t from, int64_t to)

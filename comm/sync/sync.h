@@ -18,6 +18,7 @@
 #include "../compress/compress.h"
 #include "../schedule/schedule.h"
 
+struct lr_schedule;
 struct sync;
 
 /* Names every tensor and number that must survive; saving, loading and hashing are visitors. */
@@ -53,6 +54,8 @@ struct sync_ops {
 	void (*state)(struct sync *, struct state_visitor *);
 	double (*bytes)(const struct sync *, int workers);              /* that a rank sends per step, on average */
 	double (*cost)(const struct sync *, const struct cost_model *); /* predicted seconds a step */
+	/* (optional) Warns, before a run of so many steps, if what the keys promise will not happen in it (beyond `alone`). */
+	void (*foresee)(const struct sync *, const struct lr_schedule *, int64_t steps_per_epoch, int64_t steps);
 	void (*release)(struct sync *);                                 /* (optional) */
 };
 
@@ -62,6 +65,7 @@ struct sync {
 	struct schedule schedule;
 	struct range *part, *piece;     /* the arena in parts (sync_cut), and in pieces as the compressor sees it; in order, owned */
 	int parts, pieces;
+	int64_t alone;                  /* steps until a worker has first heard of the others: one sync.period, unless init() knows better */
 
 	/* from sync_bind on */
 	struct device *device;
@@ -88,6 +92,8 @@ const struct sync_ops *sync_find(const char *name);
 
 /* By sync.algorithm and compress.method; tensors describe the parameter arena of n floats. Needs no device. -1: error recorded. */
 int sync_init(struct sync *, const struct config *, const struct tensor_info *, int tensors, int64_t n);
+/* Before a run of several workers: warns if their models will not meet in so many steps, or not as the keys promise. */
+void sync_foresee(const struct sync *, const struct lr_schedule *, int64_t steps_per_epoch, int64_t steps);
 /* batch[i] = M_i of every rank of the communicator. */
 void sync_bind(struct sync *, struct comm *, struct stream *compute, struct optimizer *, float *x, float *g, const int *batch);
 void sync_release(struct sync *);                               /* nothing may be queued on the communicator any more: sync its stream first */

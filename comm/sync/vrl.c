@@ -64,6 +64,7 @@ static int vrl_init(struct sync *s, const struct config *config)
 	state->period = config_int(config, "sync.period");
 	state->warmup = config_bool(config, "sync.warmup");
 	state->average_momentum = config_bool(config, "sync.average_momentum");
+	s->alone = state->warmup ? 1 : state->period;
 	return 0;
 }
 
