@@ -254,7 +254,10 @@ int run_open_model(struct run *run)
 		return run_agree(run, STATUS_CONFIG);
 	open_partition(run);
 	optimizer_init(&run->optimizer, optimizer_find(config_string(run->config, "optimizer.name")), run->config);
-	return run_agree(run, sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) ? STATUS_CONFIG : 0);
+	status = run_agree(run, sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) ? STATUS_CONFIG : 0);
+	if (!status && run->workers > 1)
+		sync_foresee(&run->sync, &run->lr, run->steps_per_epoch, run->steps);
+	return status;
 }
 
 enum { RESIDENT_MOST = 1 << 30 };       /* bytes of images that a GPU keeps; larger sets come batch by batch */
