@@ -264,8 +264,8 @@ static void test_meeting(struct kit *k, const char *algorithm, const char *graph
 	k->dev->ops->stream->sync(k->compute);
 	if (!strcmp(graph, "ring") && P > 3)
 		most = 4;
-	all_ok(strangers == before && before <= most && (P == 1 || before > 0), "%s on %s: %d first messages when opening, %d later", algorithm, graph, before,
-	       strangers - before);
+	all_ok(strangers == before && before <= most && (P == 1 || before > 0), "%s on %s: %d first messages when opening, %d later", algorithm,
+	       graph, before, strangers - before);
 	player_close(&p);
 }
 
