@@ -84,7 +84,7 @@ static inline void pass_time(struct kit *k, double seconds)
 }
 
 /* Steps of `step` seconds each, exchanges that take `delay`; look: every 4 steps somebody asks for the consensus,
- * and takes as long as 5 steps to look at it. */
+ * exchanges something himself, and takes as long as 5 steps. */
 struct pace {
 	int steps;
 	double step, delay;
@@ -95,6 +95,18 @@ struct pace {
 struct took {
 	double step, wall;
 };
+
+static inline void look_at(struct player *p, struct pace pace)
+{
+	struct kit *k = p->kit;
+
+	p->sync.ops->consensus(&p->sync, p->out);
+	comm_fork(k->comm, k->compute);
+	comm_delay(k->comm);
+	comm_mark(k->comm, k->comm->forked);
+	k->dev->ops->stream->wait(k->compute, k->comm->forked);
+	pass_time(k, 5 * pace.step);
+}
 
 /* Plays so many steps and closes the player. model: the last. */
 static inline struct took paced_run(struct player *p, struct pace pace, float *model)
@@ -115,10 +127,8 @@ static inline struct took paced_run(struct player *p, struct pace pace, float *m
 		for (int64_t j = 0; j < KIT_N; j++)
 			g[j] = kit_real[j] ? (float)(g[j] - noise(1, (uint64_t)t, (uint64_t)world.rank, (uint64_t)j)) : 0;
 		player_end(p, g);
-		if (pace.look && t % 4 == 3) {
-			p->sync.ops->consensus(&p->sync, p->out);
-			pass_time(k, 5 * pace.step);
-		}
+		if (pace.look && t % 4 == 3)
+			look_at(p, pace);
 	}
 	kit_read(k, model, p->x);
 	took.wall += clock_now();

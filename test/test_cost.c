@@ -40,7 +40,8 @@ static struct cost_model machine(int workers, double compute)
 	return (struct cost_model){ workers, ALPHA, BETA, compute / 3, 2 * compute / 3, KIT_N };
 }
 
-static struct oracle_setup setup_of(const struct oracle_algorithm *a, enum oracle_method method, int period, const char *scope, const char *fusion)
+static struct oracle_setup setup_of(const struct oracle_algorithm *a, enum oracle_method method, int period, const char *scope,
+                                    const char *fusion)
 {
 	struct oracle_setup p = { .workers = 3, .n = KIT_N, .real = kit_real, .algorithm = a, .period = period, .method = method, .density = 0.1 };
 
@@ -103,8 +104,8 @@ static void test_buckets(void)
 		snprintf(what, sizeof(what), "pipe, %s: 1024 workers", fusions[f]);
 		close_to(predicted(&p, "model", fusions[f], 1024, compute), all, what);
 	}
-	ok(step[0] > 4.5 * step[2] && step[0] < KIT_TENSORS * step[2], "1024 workers: one message a tensor takes %.1f times as long as one for all %d",
-	   step[0] / step[2], KIT_TENSORS);
+	ok(step[0] > 4.5 * step[2] && step[0] < KIT_TENSORS * step[2],
+	   "1024 workers: one message a tensor takes %.1f times as long as one for all %d", step[0] / step[2], KIT_TENSORS);
 }
 
 static void test_pieces(void)
@@ -154,7 +155,8 @@ static void test_servers(void)
 	p.merged = SHARE;
 	plan_open(&plan, &p, "model", "none", 1);
 	close_to(plan.sync.ops->bytes(&plan.sync, 3), 2 * (4 * KIT_N + 40) / 5.0, "local with momentum over a server: bytes");
-	close_to(plan.sync.ops->cost(&plan.sync, &m), 1e-3 + 2 * (2 * ALPHA + 2 * 4 * KIT_N * BETA * 3) / 5.0, "local with momentum over a server: seconds");
+	close_to(plan.sync.ops->cost(&plan.sync, &m), 1e-3 + 2 * (2 * ALPHA + 2 * 4 * KIT_N * BETA * 3) / 5.0,
+	         "local with momentum over a server: seconds");
 	plan_close(&plan);
 	p = setup_of(&oracle_ssgd, DENSE, 1, "model", "none");
 	plan_open(&plan, &p, "model", "none", 1);

@@ -23,8 +23,8 @@
  * queued behind it and nothing stands still; if it is not, the GPU waits with the host. There, this wait is also what makes the
  * host's clock the GPU's.
  *
- * An evaluation or a checkpoint is not training: what it takes, from consensus() or state() to the next begin(), is left out of the window in
- * which it falls. So is the average of the momentum (sync.momentum), which is waited for, and which no period hides.
+ * An evaluation or a checkpoint is not training: what it takes, from consensus() or state() to the next begin(), is left out of the
+ * window in which it falls. So is the average of the momentum (sync.momentum), which is waited for, and which no period hides.
  *
  * Decisions go to the decision log: the step from which it holds, the period, the figures. periods = [ … ] takes the log's periods in
  * their order and measures nothing: with the same `every`, that is the same run again, to the bit.

@@ -73,6 +73,7 @@ static void adpsgd_bind(struct sync *s)
 	state->snapshot = sync_vector(s);
 	state->arrived = sync_vector(s);
 	state->done = s->device->ops->stream->event_open(s->device);
+	gossip_meet(&state->graph, s->comm, s->compute, state->arrived);
 }
 
 static void launch(struct sync *s)

@@ -15,8 +15,9 @@
  * decay of the learning rate: the first step whose rate is at most half of the highest one so far (a warm-up does not switch).
  *
  * S-SGD's part is ssgd.c itself. At t' the compressor's residuals change their meaning: before, e_i is gradient that was not sent
- * and would move the model by -lr e_i; afterwards it is movement. So e_i = -lr e_i with the rate of step t' (if it is 0, with the last one that
- * was not), and for plain SGD nothing is lost. With momentum it is a little too small (what went through S-SGD would have been amplified by 1/(1 - momentum)).
+ * and would move the model by -lr e_i; afterwards it is movement. So e_i = -lr e_i with the rate of step t' (if it is 0, with the last
+ * one that was not), and for plain SGD nothing is lost. With momentum it is a little too small (what went through S-SGD would have been
+ * amplified by 1/(1 - momentum)).
  * Momentum: the same everywhere at t', local from then on (or as sync.momentum says).
  *
  * Limits: those of S-SGD before t', those of Local SGD after it. bytes() and cost() speak of the phase under way.

@@ -121,7 +121,8 @@ void sync_optimize(struct sync *);
 void sync_average(struct sync *, const float *in, float *out, struct event *done);
 double sync_average_bytes(const struct sync *, int workers);    /* of one such average, a rank */
 double sync_average_cost(const struct sync *, const struct cost_model *);       /* its seconds: each piece has latencies of its own */
-/* What may go by compress_average() as backward finishes it, the whole arena in the worst case: returns how many ranges. Their bytes, seconds. */
+/* What may go by compress_average() as backward finishes it, the whole arena in the worst case; returns how many. Bytes and seconds of
+ * averaging such ranges one after the other. */
 int sync_buckets(const struct sync *, int workers, const struct range **bucket);
 double sync_ranges_bytes(const struct sync *, const struct range *, int count, int workers);
 double sync_ranges_cost(const struct sync *, const struct range *, int count, const struct cost_model *);
