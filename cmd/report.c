@@ -101,69 +101,6 @@ static void print_world(struct run *run)
 	free(all);
 }
 
-enum { LABELS_MOST = 12, RANKS_MOST = 16 };     /* columns and rows of the table of labels */
-
-/* One rank's row: the images of each label; those beyond the last column are one sum. */
-static void print_labels(const struct partition *p, int rank)
-{
-	const int64_t *count = p->count + (int64_t)rank * p->classes;
-	int shown = p->classes > LABELS_MOST ? LABELS_MOST - 1 : p->classes, n;
-	int64_t others = 0;
-	char line[256];
-
-	n = snprintf(line, sizeof(line), "  rank %-3d", rank);
-	for (int c = 0; c < shown; c++)
-		n += snprintf(line + n, sizeof(line) - (size_t)n, " %7lld", (long long)count[c]);
-	for (int c = shown; c < p->classes; c++)
-		others += count[c];
-	if (shown < p->classes)
-		snprintf(line + n, sizeof(line) - (size_t)n, " %9lld", (long long)others);
-	note("%s", line);
-}
-
-static void print_partition(const struct run *run)
-{
-	const struct partition *p = &run->partition;
-	int shown = p->classes > LABELS_MOST ? LABELS_MOST - 1 : p->classes, n;
-	char line[256], alpha[40] = "";
-
-	if (!p->count)
-		return;
-	if (p->rule.kind == PARTITION_DIRICHLET)
-		snprintf(alpha, sizeof(alpha), ", alpha %g", p->rule.alpha);
-	note("partition  %s%s: a worker owns its images; skew %.2f (0: all have the same mixture); images of each label:",
-	     partition_name(p->rule.kind), alpha, partition_skew(p));
-	n = snprintf(line, sizeof(line), "  %-8s", "label");
-	for (int c = 0; c < shown; c++)
-		n += snprintf(line + n, sizeof(line) - (size_t)n, " %7d", c);
-	if (shown < p->classes)
-		snprintf(line + n, sizeof(line) - (size_t)n, " %4d-%-4d", shown, p->classes - 1);
-	note("%s", line);
-	for (int r = 0; r < p->workers; r++) {
-		if (p->workers > RANKS_MOST && r == RANKS_MOST - 2) {
-			note("  … the other ranks' are in their rank-NNN.log");
-			r = p->workers - 1;
-		}
-		print_labels(p, r);
-	}
-}
-
-/* In each rank's own log: all of it, however many there are. */
-static void log_partition(const struct run *run)
-{
-	const struct partition *p = &run->partition;
-
-	if (!p->count || !run->dir.log)
-		return;
-	fprintf(run->dir.log, "partition %s, alpha %g, seed %llu, skew %.4f; images of label:", partition_name(p->rule.kind), p->rule.alpha,
-	        (unsigned long long)p->rule.seed, partition_skew(p));
-	for (int c = 0; c < p->classes; c++)
-		if (p->count[(int64_t)run->world.rank * p->classes + c])
-			fprintf(run->dir.log, " %d: %lld", c, (long long)p->count[(int64_t)run->world.rank * p->classes + c]);
-	fprintf(run->dir.log, "\n");
-	rundir_flush(run->dir.log, "rank log");
-}
-
 void report_start(struct run *run)
 {
 	const struct config *c = run->config;
@@ -176,8 +113,7 @@ void report_start(struct run *run)
 	note("cocod-train %s", COCOD_VERSION);
 	note("data       %s, %lld training and %lld test images of %d x %d x %d, %d classes", run->data.def->name,
 	     (long long)run->data.train.count, (long long)run->data.test.count, run->data.h, run->data.w, run->data.c, run->data.classes);
-	print_partition(run);
-	log_partition(run);
+	report_labels(run);
 	if (run->world.rank == 0)
 		net_print(&run->net, stdout);
 	note("algorithm  %s (%s)", run->sync.ops->name, run->sync.ops->paper);
@@ -189,7 +125,8 @@ void report_start(struct run *run)
 		note("unused     %s: not keys of what is selected", unused);
 	if (run->world.size == 1)
 		note("one worker: nothing will be exchanged; mpirun -np N starts N");
-	note("run        %lld steps (%g epochs of %lld), results in %s", (long long)run->steps, run->epochs, (long long)run->steps_per_epoch,
+	note("run        %lld steps%s (%g epochs of %lld), results in %s", (long long)run->steps,
+	     run->sync.ops->claim ? " of a worker on average" : "", run->epochs, (long long)run->steps_per_epoch,
 	     run->dir.path[0] ? run->dir.path : "no directory");
 	fflush(stdout);
 }
@@ -197,6 +134,7 @@ void report_start(struct run *run)
 /* ---- after ---- */
 
 struct account {
+	double steps;                   /* own */
 	double wall, computing, comm, exposed, data, bytes;     /* a step */
 	double dilation, memory_mb;
 	struct ps_record served;        /* a server's; its figures above are sums over all steps */
@@ -226,6 +164,7 @@ static struct account own_account(const struct run *run)
 
 	getrusage(RUSAGE_SELF, &usage);
 	return (struct account){
+		.steps = steps,
 		.wall = run->spent.wall / steps,
 		.computing = (run->spent.wall - run->spent.exposed - run->spent.data) / steps,
 		.comm = run->spent.comm / steps,
@@ -245,39 +184,57 @@ static double hidden(const struct account *a)
 	return h < 0 ? 0 : h;
 }
 
-static void print_account(const char *who, const struct account *a)
+static void print_account(const char *who, const struct account *a, bool steps)
 {
-	char share[16] = "-", slower[16] = "-";
+	char share[16] = "-", slower[16] = "-", own[24] = "";
 
 	if (a->comm > 0)
 		snprintf(share, sizeof(share), "%.0f %%", 100 * hidden(a));
 	if (isfinite(a->dilation))
 		snprintf(slower, sizeof(slower), "x %.2f", a->dilation);
-	note("  %-10s %9.2f %9.2f %9.2f %9.2f %9.2f %8s %8s", who, 1e3 * a->wall, 1e3 * a->computing, 1e3 * a->data, 1e3 * a->comm,
-	     1e3 * a->exposed, share, slower);
+	if (steps)
+		snprintf(own, sizeof(own), " %9.0f", a->steps);
+	note("  %-10s %9.2f %9.2f %9.2f %9.2f %9.2f %8s %8s%s", who, 1e3 * a->wall, 1e3 * a->computing, 1e3 * a->data, 1e3 * a->comm,
+	     1e3 * a->exposed, share, slower, own);
+}
+
+/* Of a worker, on average. */
+static double mean_steps(const struct run *run, const struct account *all)
+{
+	double steps = 0;
+
+	for (int r = 0; r < run->workers; r++)
+		steps += all[r].steps;
+	return steps / run->workers;
 }
 
 static void print_accounts(const struct run *run, const struct account *all)
 {
 	int worst = 0;
+	double steps = mean_steps(run, all);
+	bool differ = false;
 
-	note("where a step's time went, ms (%lld steps; evaluation, %.1f s, not counted)", (long long)run->step, run->eval_seconds);
-	note("  %-10s %9s %9s %9s %9s %9s %8s %8s", "", "step", "computing", "data", "comm", "exposed", "hidden", "dilation");
+	for (int r = 1; r < run->workers; r++)
+		differ = differ || all[r].steps != all[0].steps;
+	note("where a step's time went, ms (%.*f steps%s; evaluation, %.1f s, not counted)", differ, steps, differ ? " of a worker on average" : "",
+	     run->eval_seconds);
+	note("  %-10s %9s %9s %9s %9s %9s %8s %8s%s", "", "step", "computing", "data", "comm", "exposed", "hidden", "dilation",
+	     differ ? "     steps" : "");
 	for (int r = 0; r < run->workers; r++) {
 		char name[16];
 
 		snprintf(name, sizeof(name), "rank %d", r);
 		if (run->workers <= 8)
-			print_account(name, &all[r]);
+			print_account(name, &all[r], differ);
 		worst = all[r].computing > all[worst].computing ? r : worst;
 	}
 	if (run->workers > 8)
-		print_account("slowest", &all[worst]);
+		print_account("slowest", &all[worst], differ);
 	if (run->world.size > 1)
 		note("  slowest to compute: rank %d; %.3f MB sent by a %s and step", worst, all[0].bytes / 1e6, run->servers ? "worker" : "rank");
 	for (int r = run->workers; r < run->world.size && r < run->workers + 8; r++)
 		note("  server %-3d busy %.0f %% of the time; %.3f MB sent a step, evaluations included", r, 100 * all[r].comm / all[r].wall,
-		     all[r].bytes / (double)run->step / 1e6);
+		     all[r].bytes / steps / 1e6);
 }
 
 static struct ps_record total_served(const struct run *run, const struct account *all)
@@ -294,18 +251,18 @@ static double server_bytes(const struct run *run, const struct account *all)
 	double bytes = 0;
 
 	for (int r = run->workers; r < run->world.size; r++)
-		bytes += all[r].bytes / (double)run->step / run->servers;
+		bytes += all[r].bytes / mean_steps(run, all) / run->servers;
 	return bytes;
 }
 
-/* Done when the slowest is: where workers go at their own pace, the others have waited for it at the last evaluation. */
+/* Done when the last is: where workers go at their own pace, the others have waited for it at the last evaluation. */
 static double images_per_s(const struct run *run, const struct account *all)
 {
-	double slowest = 0;
+	double longest = 0;
 
 	for (int r = 0; r < run->workers; r++)
-		slowest = all[r].wall > slowest ? all[r].wall : slowest;
-	return slowest > 0 ? run->batch_total / slowest : NAN;
+		longest = fmax(longest, all[r].wall * all[r].steps);
+	return longest > 0 ? (double)run->samples / longest : NAN;
 }
 
 static void write_summary(struct run *run, const struct account *all, const struct account *mean, double memory_mb, const char *sha)
@@ -328,7 +285,8 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	json_integer(&j, "batch_total", run->batch_total);
 	json_string(&j, "batch", list);
 	json_integer(&j, "steps", run->step);
-	json_number(&j, "epochs", (double)run->step / (double)run->steps_per_epoch);
+	json_integer(&j, "samples", run->samples);
+	json_number(&j, "epochs", run_epochs(run, run->samples));
 	json_integer(&j, "parameters", run->net.param_count);
 	json_number(&j, "final_train_loss", run->train_loss);
 	json_number(&j, "final_test_loss", run->test_loss);

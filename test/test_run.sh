@@ -57,7 +57,7 @@ head -n 1 "$dir/one/eval.csv" | grep -qx 'epoch,step,test_loss,test_accuracy,wal
 [ "$(tail -n 1 "$dir/one/metrics.csv" | cut -d, -f1)" = 40 ]; ok $? "the last row of metrics.csv is the last step"
 [ "$(wc -l <"$dir/one/eval.csv")" = 3 ]; ok $? "eval.csv has a row for each evaluation"
 missing=
-for key in algorithm model dataset world_size steps epochs final_train_loss final_test_accuracy best_test_accuracy images_per_s \
+for key in algorithm model dataset world_size steps samples epochs final_train_loss final_test_accuracy best_test_accuracy images_per_s \
 	bytes_sent_per_step compute_ms comm_ms exposed_ms hidden_fraction wall_s virtual_s peak_memory_mb params_sha256; do
 	grep -q "\"$key\":" "$dir/one/summary.json" || missing="$missing $key"
 done
