@@ -73,14 +73,15 @@ static void train_step(struct run *run, int64_t t)
 	run_clock(run);
 }
 
-/* Steps until all workers together have processed so many samples. What the algorithm waits for at their end is the others. */
+/* Steps until all workers together have processed so many samples. The algorithm waits for the others, above all at their end; a device
+ * that runs behind the host may compute meanwhile. */
 static void train_until(struct run *run, int64_t until)
 {
 	for (;;) {
 		double begin = clock_now();
 
 		run->samples = sync_claim(&run->sync, run->step, until);
-		if (run->samples >= until)
+		if (run->samples >= until || run->device == run->host)
 			run->aside.exposed -= clock_now() - begin;
 		metrics_reach(run, run->samples, until);
 		if (run->samples >= until)

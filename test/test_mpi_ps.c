@@ -463,7 +463,7 @@ static void test_tickets(int every, const int *batch, int kit)
 {
 	enum { MOST = 160 };
 	int64_t until[] = { 0, 0, 0 }, taken[ORACLE_WORKERS], *all = xcalloc((size_t)P, sizeof(*all)), samples = 0, most = 0, last = 0;
-	struct manner how = { .steps = MOST, .batch = batch, .until = until, .pace = R == W - 1 ? 12e-3 : 1e-3 };
+	struct manner how = { .steps = MOST, .batch = batch, .until = until, .pace = R == W - 1 ? 40e-3 : 1e-3 };
 	struct oracle_setup p = ps_setup(&asp, 1, 1, batch, "model", -1, every);
 	struct ssp_log *log = xcalloc((size_t)P, sizeof(*log));
 	struct outcome *out;
