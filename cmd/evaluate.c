@@ -73,7 +73,7 @@ void run_evaluate(struct run *run)
 	run->evaluated_at = run->step;
 	run->eval_seconds += clock_now() - start;
 	if (run->world.rank == 0) {
-		double epoch = (double)run->step / (double)run->steps_per_epoch;
+		double epoch = run_epochs(run, run->samples);
 
 		fprintf(run->dir.eval, "%.6g,%lld,%.6g,%.6g,%.3f,\n", epoch, (long long)run->step, run->test_loss, run->test_accuracy,
 		        clock_now() - run->started);

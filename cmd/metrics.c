@@ -12,7 +12,7 @@
 
 /* What a rank reports of the steps since the row before. Doubles only, so that it travels as it is. */
 struct row {
-	double step, epoch, lr, steps, wall_s, trained; /* trained: seconds, since the start */
+	double step, samples, lr, steps, wall_s, trained;       /* samples: of all, at the row's end; trained: seconds, since the start */
 	double loss, correct, count;
 	double seconds, compute, comm, exposed, bytes;
 };
@@ -25,14 +25,15 @@ struct flight {
 };
 
 struct metrics {
-	int64_t every, last_step;
-	struct spent last;              /* at the last row's end */
+	int64_t every, last;            /* samples between two rows; at the end of the last one */
+	int64_t last_step;
+	struct spent spent;             /* at the end of the last row with steps of ours */
 	struct flight *flight;          /* a ring */
 	struct stream *here;            /* the host itself, where it waits for a row */
 	int64_t sent, written;          /* rows so far */
 	bool terminal, live;
 	double printed, first_printed;
-	double rate;                    /* images per second of the last row */
+	double *speed, rate;            /* images per second of each worker, in its last row; of all */
 };
 
 /* mpirun gives its ranks a pseudo-terminal even if its own output goes to a file, so under a launcher the parent's is looked at. */
@@ -56,7 +57,8 @@ struct metrics *metrics_open(struct run *run)
 {
 	struct metrics *m = xcalloc(1, sizeof(*m));
 
-	m->every = config_int(run->config, "output.log_every");
+	m->every = config_int(run->config, "output.log_every") * run->batch_total;
+	m->speed = xcalloc((size_t)run->workers, sizeof(*m->speed));
 	m->flight = xcalloc(ROWS, sizeof(*m->flight));
 	for (int i = 0; i < ROWS; i++) {
 		m->flight[i].all = run->world.rank ? NULL : xcalloc((size_t)run->workers, sizeof(struct row));
@@ -80,6 +82,7 @@ void metrics_close(struct run *run)
 	}
 	run->host->ops->stream->close(m->here);
 	free(m->flight);
+	free(m->speed);
 	free(m);
 	run->metrics = NULL;
 }
@@ -97,17 +100,17 @@ static void format_time(double seconds, char *out, size_t size)
 static void print_progress(struct run *run, const struct row *sum)
 {
 	struct metrics *m = run->metrics;
-	double now = clock_now(), left = (double)run->steps - sum->step;
+	double now = clock_now(), done = sum->samples / run->batch_total, left = (double)run->steps - done;
 	char eta[32];
 
 	/* In a file a line every ten seconds is plenty; a terminal is refreshed with every row. */
 	if (!m->terminal && now - m->printed < 10 && left > 0)
 		return;
 	m->printed = now;
-	format_time(sum->step > 0 ? sum->trained / sum->step * left : 0, eta, sizeof(eta));
-	printf("%sepoch %6.2f/%g  step %lld/%lld  loss %.4f  accuracy %5.2f %%  lr %.4g  %.0f img/s  ETA %s%s", m->terminal ? "\r\033[K" : "",
-	       sum->epoch, run->epochs, (long long)sum->step, (long long)run->steps, sum->loss / sum->count, 100 * sum->correct / sum->count,
-	       sum->lr, m->rate, eta, m->terminal ? "" : "\n");
+	format_time(done > 0 ? sum->trained / done * left : 0, eta, sizeof(eta));
+	printf("%sepoch %6.2f/%g  step %.0f/%lld  loss %.4f  accuracy %5.2f %%  lr %.4g  %.0f img/s  ETA %s%s", m->terminal ? "\r\033[K" : "",
+	       run_epochs(run, (int64_t)sum->samples), run->epochs, done, (long long)run->steps, sum->loss / sum->count,
+	       100 * sum->correct / sum->count, sum->lr, m->rate, eta, m->terminal ? "" : "\n");
 	fflush(stdout);
 	m->live = m->terminal;
 }
@@ -120,18 +123,22 @@ void metrics_progress_end(struct run *run)
 }
 
 /* The row of all workers: sums of samples and bytes, means of times. Step and time are rank 0's; where each goes at its own pace, the
- * others were there earlier or later, and the run is done when the slowest is. */
-static void write_row(struct run *run, const struct row *all)
+ * others were there earlier or later, and have taken another number of steps; the run is done when the slowest is. */
+static struct row add_up(struct run *run, const struct row *all)
 {
 	struct metrics *m = run->metrics;
 	struct row sum = all[0];
-	double steps = sum.steps * run->workers;
 
-	m->rate = sum.seconds > 0 ? sum.count / sum.seconds : 0;
+	m->rate = 0;
+	for (int r = 0; r < run->workers; r++) {
+		if (all[r].count > 0)
+			m->speed[r] = all[r].seconds > 0 ? all[r].count / all[r].seconds : 0;
+		m->rate += m->speed[r];
+	}
 	for (int r = 1; r < run->workers; r++) {
 		const struct row *a = &all[r];
 
-		m->rate += a->seconds > 0 ? a->count / a->seconds : 0;
+		sum.steps += a->steps;
 		sum.loss += a->loss;
 		sum.correct += a->correct;
 		sum.count += a->count;
@@ -141,17 +148,27 @@ static void write_row(struct run *run, const struct row *all)
 		sum.bytes += a->bytes;
 		sum.trained = a->trained > sum.trained ? a->trained : sum.trained;
 	}
+	return sum;
+}
+
+static void write_row(struct run *run, const struct row *all)
+{
+	struct metrics *m = run->metrics;
+	struct row sum = add_up(run, all);
+
+	if (sum.count == 0)
+		return;
 	run->train_loss = sum.loss / sum.count;
-	fprintf(run->dir.metrics, "%.0f,%.6g,%.6g,%.6g,%.6g,%.1f,%.3f,%.3f,%.3f,%.0f,%.3f,\n", sum.step, sum.epoch, sum.loss / sum.count,
-	        sum.correct / sum.count, sum.lr, m->rate, 1e3 * sum.compute / steps, 1e3 * sum.comm / steps, 1e3 * sum.exposed / steps,
-	        sum.bytes / run->workers, sum.wall_s);
+	fprintf(run->dir.metrics, "%.0f,%.6g,%.6g,%.6g,%.6g,%.1f,%.3f,%.3f,%.3f,%.0f,%.3f,\n", sum.step, run_epochs(run, (int64_t)sum.samples),
+	        sum.loss / sum.count, sum.correct / sum.count, sum.lr, m->rate, 1e3 * sum.compute / sum.steps, 1e3 * sum.comm / sum.steps,
+	        1e3 * sum.exposed / sum.steps, sum.bytes / run->workers, sum.wall_s);
 	rundir_flush(run->dir.metrics, "metrics.csv");
 	if (run->dir.events) {
 		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "train/loss", sum.loss / sum.count);
 		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "train/accuracy", sum.correct / sum.count);
 		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "train/lr", sum.lr);
 		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "speed/images_per_s", m->rate);
-		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "speed/exposed_ms", 1e3 * sum.exposed / steps);
+		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "speed/exposed_ms", 1e3 * sum.exposed / sum.steps);
 	}
 	print_progress(run, &sum);
 }
@@ -188,45 +205,60 @@ void metrics_flush(struct run *run)
 	finish_rows(run);
 }
 
-void metrics_step(struct run *run, bool force)
+/* What became of our steps since the last row with any. The host waits. */
+static void fill_row(struct run *run, struct row *row)
 {
 	struct metrics *m = run->metrics;
-	int64_t steps = run->step - m->last_step;
-	struct loss_stats sums;
-	struct flight *f = &m->flight[m->sent % ROWS];
+	struct loss_stats sums = net_take_stats(&run->net);
 
-	finish_rows(run);
-	if (steps == 0 || (steps < m->every && !force))
-		return;
-	if (m->sent - m->written == ROWS)
-		wait_for_oldest(run);
-	rundir_flush_decisions(&run->dir);
-	sums = net_take_stats(&run->net);       /* the host waits here */
 	run_clock(run);
 	if (!isfinite(sums.loss)) {
 		metrics_progress_end(run);
 		die(STATUS_NAN, "the loss became %g between steps %lld and %lld. Lower optimizer.lr, or add optimizer.warmup_epochs",
 		    sums.loss, (long long)m->last_step, (long long)run->step);
 	}
-	f->mine = (struct row){
-		.step = (double)run->step,
-		.epoch = (double)run->step / (double)run->steps_per_epoch,
-		.lr = run->sync.lr,
-		.steps = (double)steps,
-		.wall_s = clock_now() - run->started,
-		.trained = run->spent.wall,
-		.loss = sums.loss,
-		.correct = (double)sums.correct,
-		.count = (double)sums.count,
-		.seconds = run->spent.wall - m->last.wall,
-		.comm = run->spent.comm - m->last.comm,
-		.exposed = run->spent.exposed - m->last.exposed,
-		.bytes = run->spent.bytes - m->last.bytes,
-	};
-	f->mine.compute = f->mine.seconds - f->mine.exposed - (run->spent.data - m->last.data);
-	m->last = run->spent;
+	row->steps = (double)(run->step - m->last_step);
+	row->loss = sums.loss;
+	row->correct = (double)sums.correct;
+	row->count = (double)sums.count;
+	row->seconds = run->spent.wall - m->spent.wall;
+	row->comm = run->spent.comm - m->spent.comm;
+	row->exposed = run->spent.exposed - m->spent.exposed;
+	row->bytes = run->spent.bytes - m->spent.bytes;
+	row->compute = row->seconds - row->exposed - (run->spent.data - m->spent.data);
+	m->spent = run->spent;
 	m->last_step = run->step;
+}
+
+static void send_row(struct run *run, int64_t end, bool fill)
+{
+	struct metrics *m = run->metrics;
+	struct flight *f = &m->flight[m->sent % ROWS];
+
+	if (m->sent - m->written == ROWS)
+		wait_for_oldest(run);
+	rundir_flush_decisions(&run->dir);
+	f->mine = (struct row){ .step = (double)run->step, .samples = (double)end, .lr = run->sync.lr, .trained = run->spent.wall };
+	if (fill && run->step > m->last_step)
+		fill_row(run, &f->mine);
+	f->mine.wall_s = clock_now() - run->started;
 	comm_gather(run->team, &f->mine, f->all, sizeof(f->mine));
 	comm_mark(run->team, f->arrived);
 	m->sent++;
+}
+
+static int64_t row_end(const struct metrics *m, int64_t begin, int64_t until)
+{
+	return begin + m->every < until ? begin + m->every : until;
+}
+
+void metrics_reach(struct run *run, int64_t samples, int64_t until)
+{
+	struct metrics *m = run->metrics;
+
+	finish_rows(run);
+	while (m->last < until && row_end(m, m->last, until) <= samples) {
+		m->last = row_end(m, m->last, until);
+		send_row(run, m->last, m->last == until || row_end(m, m->last, until) > samples);
+	}
 }

@@ -1,7 +1,11 @@
 /*
  * metrics.csv: a row every output.log_every steps, of all workers. Their sums travel to rank 0 on the team's communicator while
- * training goes on; the row is written when they have come. Nobody waits for a row
- * until 256 are under way: rank 0 may be that far ahead of the slowest worker.
+ * training goes on; the row is written when they have come. Nobody waits for a row until 256 are under way: rank 0 may be that far ahead of
+ * the slowest worker.
+ *
+ * A row ends where all together have processed so many samples, and at an evaluation: the same rows on all workers, though each may take
+ * another number of steps for one. A worker's steps count in the last row that had ended when it heard of it; a row in which nobody
+ * has ended a step is left out.
  */
 #ifndef COCOD_METRICS_H
 #define COCOD_METRICS_H
@@ -10,8 +14,9 @@
 
 struct metrics *metrics_open(struct run *);
 void metrics_close(struct run *);
-/* After every step: counts; at a row's end (or if `force`) sends it off; writes rows that have come. Takes the net's sums. */
-void metrics_step(struct run *, bool force);
+/* In front of every step, and of an evaluation, which is at `until`: sends off the rows that have ended when all have processed so many
+ * samples; writes rows that have come. Takes the net's sums. */
+void metrics_reach(struct run *, int64_t samples, int64_t until);
 void metrics_flush(struct run *);       /* waits for the rows under way and writes them */
 /* The progress line: rank 0, live on a terminal, now and then elsewhere. */
 void metrics_progress_end(struct run *);        /* ends a live line, before other output */

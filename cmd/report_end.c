@@ -16,6 +16,7 @@
 #include "served.h"
 
 struct account {
+	double steps;                   /* own */
 	double wall, computing, comm, exposed, data, bytes;     /* a step */
 	double dilation, memory_mb;
 	struct ps_record served;        /* a server's; its figures above are sums over all steps */
@@ -45,6 +46,7 @@ static struct account own_account(const struct run *run)
 
 	getrusage(RUSAGE_SELF, &usage);
 	return (struct account){
+		.steps = steps,
 		.wall = run->spent.wall / steps,
 		.computing = (run->spent.wall - run->spent.exposed - run->spent.data) / steps,
 		.comm = run->spent.comm / steps,
@@ -64,39 +66,57 @@ static double hidden(const struct account *a)
 	return h < 0 ? 0 : h;
 }
 
-static void print_account(const char *who, const struct account *a)
+static void print_account(const char *who, const struct account *a, bool steps)
 {
-	char share[16] = "-", slower[16] = "-";
+	char share[16] = "-", slower[16] = "-", own[24] = "";
 
 	if (a->comm > 0)
 		snprintf(share, sizeof(share), "%.0f %%", 100 * hidden(a));
 	if (isfinite(a->dilation))
 		snprintf(slower, sizeof(slower), "x %.2f", a->dilation);
-	note("  %-10s %9.2f %9.2f %9.2f %9.2f %9.2f %8s %8s", who, 1e3 * a->wall, 1e3 * a->computing, 1e3 * a->data, 1e3 * a->comm,
-	     1e3 * a->exposed, share, slower);
+	if (steps)
+		snprintf(own, sizeof(own), " %9.0f", a->steps);
+	note("  %-10s %9.2f %9.2f %9.2f %9.2f %9.2f %8s %8s%s", who, 1e3 * a->wall, 1e3 * a->computing, 1e3 * a->data, 1e3 * a->comm,
+	     1e3 * a->exposed, share, slower, own);
+}
+
+/* Of a worker, on average. */
+static double mean_steps(const struct run *run, const struct account *all)
+{
+	double steps = 0;
+
+	for (int r = 0; r < run->workers; r++)
+		steps += all[r].steps;
+	return steps / run->workers;
 }
 
 static void print_accounts(const struct run *run, const struct account *all, const struct account *mean)
 {
 	int worst = 0;
+	double steps = mean_steps(run, all);
+	bool differ = false;
 
-	note("where a step's time went, ms (%lld steps; evaluation, %.1f s, not counted)", (long long)run->step, run->eval_seconds);
-	note("  %-10s %9s %9s %9s %9s %9s %8s %8s", "", "step", "computing", "data", "comm", "exposed", "hidden", "dilation");
+	for (int r = 1; r < run->workers; r++)
+		differ = differ || all[r].steps != all[0].steps;
+	note("where a step's time went, ms (%.*f steps%s; evaluation, %.1f s, not counted)", differ, steps, differ ? " of a worker on average" : "",
+	     run->eval_seconds);
+	note("  %-10s %9s %9s %9s %9s %9s %8s %8s%s", "", "step", "computing", "data", "comm", "exposed", "hidden", "dilation",
+	     differ ? "     steps" : "");
 	for (int r = 0; r < run->workers; r++) {
 		char name[16];
 
 		snprintf(name, sizeof(name), "rank %d", r);
 		if (run->workers <= 8)
-			print_account(name, &all[r]);
+			print_account(name, &all[r], differ);
 		worst = all[r].computing > all[worst].computing ? r : worst;
 	}
 	if (run->workers > 8)
-		print_account("slowest", &all[worst]);
+		print_account("slowest", &all[worst], differ);
 	if (run->world.size > 1)
 		note("  slowest to compute: rank %d; %.3f MB sent by a %s and step", worst, mean->bytes / 1e6, run->servers ? "worker" : "rank");
 	for (int r = run->workers; r < run->world.size && r < run->workers + 8; r++)
 		note("  server %-3d busy %.0f %% of the time; %.3f MB sent a step, evaluations included", r, 100 * all[r].comm / all[r].wall,
-		     all[r].bytes / (double)run->step / 1e6);
+		     all[r].bytes / steps / 1e6);
 }
 
 static struct ps_record total_served(const struct run *run, const struct account *all)
@@ -123,18 +143,18 @@ static double server_bytes(const struct run *run, const struct account *all)
 	double bytes = 0;
 
 	for (int r = run->workers; r < run->world.size; r++)
-		bytes += all[r].bytes / (double)run->step / run->servers;
+		bytes += all[r].bytes / mean_steps(run, all) / run->servers;
 	return bytes;
 }
 
-/* Done when the slowest is: where workers go at their own pace, the others have waited for it at the last evaluation. */
+/* Done when the last is: where workers go at their own pace, the others have waited for it at the last evaluation. */
 static double images_per_s(const struct run *run, const struct account *all)
 {
-	double slowest = 0;
+	double longest = 0;
 
 	for (int r = 0; r < run->workers; r++)
-		slowest = all[r].wall > slowest ? all[r].wall : slowest;
-	return slowest > 0 ? run->batch_total / slowest : NAN;
+		longest = fmax(longest, all[r].wall * all[r].steps);
+	return longest > 0 ? (double)run->samples / longest : NAN;
 }
 
 static void write_summary(struct run *run, const struct account *all, const struct account *mean, double memory_mb, const char *sha)
@@ -157,7 +177,8 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	json_integer(&j, "batch_total", run->batch_total);
 	json_string(&j, "batch", list);
 	json_integer(&j, "steps", run->step);
-	json_number(&j, "epochs", (double)run->step / (double)run->steps_per_epoch);
+	json_integer(&j, "samples", run->samples);
+	json_number(&j, "epochs", run_epochs(run, run->samples));
 	json_integer(&j, "parameters", run->net.param_count);
 	json_number(&j, "final_train_loss", run->train_loss);
 	json_number(&j, "final_test_loss", run->test_loss);

@@ -162,7 +162,8 @@ void report_start(struct run *run)
 		note("unused     %s: not keys of what is selected", unused);
 	if (run->world.size == 1 && strcmp(config_string(c, "topology.kind"), "ps"))
 		note("one worker: nothing will be exchanged; mpirun -np N starts N");
-	note("run        %lld steps (%g epochs of %lld), results in %s", (long long)run->steps, run->epochs, (long long)run->steps_per_epoch,
+	note("run        %lld steps%s (%g epochs of %lld), results in %s", (long long)run->steps,
+	     run->sync.ops->claim ? " of a worker on average" : "", run->epochs, (long long)run->steps_per_epoch,
 	     run->dir.path[0] ? run->dir.path : "no directory");
 	fflush(stdout);
 }

@@ -58,14 +58,15 @@ struct run {
 	int batch_total;
 	struct slowdown slowdown;
 	double epochs;                  /* planned */
-	int64_t steps_per_epoch, steps; /* steps: of the whole run */
+	int64_t steps_per_epoch, steps; /* steps: of the whole run; where each goes at its own pace, of a worker on average */
 	int threads;
 
 	struct rundir dir;
 	struct metrics *metrics;
 	struct ps_record served;        /* a server's */
 
-	int64_t step;                   /* done so far */
+	int64_t step;                   /* own ones, done so far */
+	int64_t samples;                /* that all workers together have processed, as far as this one knows; exact at an evaluation */
 	struct spent aside;             /* what was spent before training and in evaluations; not counted */
 	struct spent spent;
 	double eval_seconds;
@@ -91,6 +92,9 @@ void run_load(struct run *, const struct batch *);              /* the batch int
 void run_clock(struct run *);                                   /* brings run->spent up to now */
 struct spent run_counters(struct run *);                        /* where the counters behind it stand, evaluation included */
 void run_set_aside(struct run *, const struct spent *since);    /* what was spent since those counters is not counted */
+/* Epochs count samples, without those that are left over when all take whole steps. */
+static inline int64_t run_epoch_samples(const struct run *run) { return run->steps_per_epoch * run->batch_total; }
+static inline double run_epochs(const struct run *run, int64_t samples) { return (double)samples / (double)run_epoch_samples(run); }
 static inline bool run_serves(const struct run *run) { return run->world.rank >= run->workers; }
 int run_train(struct run *);                                    /* exit status */
 int run_serve(struct run *);                                    /* what a server does instead, until all workers have ended */

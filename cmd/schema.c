@@ -38,7 +38,7 @@ static const struct option data_options[] = {
 
 static const struct option train_options[] = {
 	{ "epochs", OPTION_INT | OPTION_FLOAT, "10", 1e-6, 1e6, NULL, "how often all workers together see the training images" },
-	{ "max_steps", OPTION_INT, "0", 0, MANY, NULL, "ends the training after so many steps; 0: after the epochs" },
+	{ "max_steps", OPTION_INT, "0", 0, MANY, NULL, "ends the training after so many steps (asp, adpsgd: of a worker on average); 0: after the epochs" },
 	{ "batch", OPTION_INT | OPTION_LIST | OPTION_STRING, "64", 1, 65536, "proportional",
 	  "images of a worker in one step; a list gives each worker its own, [64, 32]; \"proportional\" to its speed" },
 	{ "batch_mean", OPTION_INT, "64", 1, 65536, NULL, "batch proportional: images of a step, divided by the workers" },

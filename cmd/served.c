@@ -11,6 +11,7 @@ void served_add(struct ps_record *sum, const struct ps_record *p)
 	sum->oldest = p->oldest > sum->oldest ? p->oldest : sum->oldest;
 	sum->reads += p->reads;
 	sum->requests += p->requests;
+	sum->own_pace |= p->own_pace;
 }
 
 static double steps(const struct ps_record *p)
@@ -49,7 +50,8 @@ void served_print(const struct ps_record *p)
 	if (!p->reads)
 		return;
 	note("  staleness  %s of the steps", age_text(p, 0, text, sizeof(text)));
-	note("             clocks that the slowest worker was behind what a step began with; at most %lld", (long long)p->oldest);
+	note("             %s; at most %lld", p->own_pace ? "updates of others that came while a step was computed" :
+	     "clocks that the slowest worker was behind what a step began with", (long long)p->oldest);
 }
 
 void served_json(const struct ps_record *p, int servers, struct json *j)

@@ -76,13 +76,14 @@ static void evaluate_aside(struct run *run)
 
 static void train_step(struct run *run, int64_t t)
 {
+	int64_t epoch = run->samples / run_epoch_samples(run);
 	struct batch batch;
 
 	CHECK(loader_next(run->train, &batch));
 	die_step(t);
-	run->sync.lr = lr_at(&run->lr, (double)t / (double)run->steps_per_epoch);
-	if (t % run->steps_per_epoch == 0)
-		sync_epoch(&run->sync, t / run->steps_per_epoch);
+	run->sync.lr = lr_at(&run->lr, run_epochs(run, run->samples));
+	if (t == 0 || epoch != run->sync.epoch)
+		sync_epoch(&run->sync, epoch);
 	net_set_step(&run->net, t * run->workers + run->world.rank);       /* dropout differs between workers */
 	run_load(run, &batch);
 	sync_begin(&run->sync, t);
@@ -93,11 +94,32 @@ static void train_step(struct run *run, int64_t t)
 	run_clock(run);
 }
 
-static bool evaluation_due(const struct run *run)
+/* Steps until all workers together have processed so many samples. The algorithm waits for the others, above all at their end; a device
+ * that runs behind the host may compute meanwhile. */
+static void train_until(struct run *run, int64_t until)
 {
-	int64_t every = (int64_t)(config_float(run->config, "train.eval_every") * (double)run->steps_per_epoch + 0.5);
+	for (;;) {
+		double begin = clock_now();
 
-	return run->step == run->steps || (every > 0 && run->step % every == 0);
+		run->samples = sync_claim(&run->sync, run->step, until);
+		if (run->samples >= until || run->device == run->host)
+			run->aside.exposed -= clock_now() - begin;
+		if (run->samples >= until)
+			settle_aside(run);
+		metrics_reach(run, run->samples, until);
+		if (run->samples >= until)
+			return;
+		train_step(run, run->step++);
+	}
+}
+
+/* Samples at which the model is evaluated next; never further than the run goes. */
+static int64_t next_evaluation(const struct run *run)
+{
+	int64_t every = (int64_t)(config_float(run->config, "train.eval_every") * (double)run->steps_per_epoch + 0.5) * run->batch_total;
+	int64_t end = run->steps * run->batch_total, next = every > 0 ? (run->samples / every + 1) * every : end;
+
+	return next < end ? next : end;
 }
 
 int run_train(struct run *run)
@@ -109,16 +131,9 @@ int run_train(struct run *run)
 	run->evaluated_at = -1;
 	loader_start(run->train, 0, 0);
 	run->aside = run_counters(run);
-	while (run->step < run->steps) {
-		bool evaluate;
-
-		train_step(run, run->step++);
-		evaluate = evaluation_due(run);
-		if (evaluate)
-			settle_aside(run);
-		metrics_step(run, evaluate);
-		if (evaluate)
-			evaluate_aside(run);
+	while (run->samples < run->steps * run->batch_total) {
+		train_until(run, next_evaluation(run));
+		evaluate_aside(run);
 	}
 	metrics_close(run);
 	return STATUS_DONE;

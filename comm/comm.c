@@ -59,6 +59,13 @@ struct comm *comm_open_over(const struct comm_ops *ops, const struct world *w, s
 
 struct comm *comm_open(const struct world *w, struct device *dev) { return comm_open_over(w->transport, w, dev, NULL, NULL); }
 
+struct comm *comm_twin(struct comm *comm)
+{
+	const struct world w = { .rank = comm->rank, .size = comm->size };
+
+	return comm_open_over(comm->ops, &w, comm->device, comm->control, &comm->config);
+}
+
 void comm_close(struct comm *comm)
 {
 	const struct device_ops *ops = comm->device->ops;

@@ -116,6 +116,8 @@ struct comm *comm_open(const struct world *, struct device *);
 /* Over any transport (comm_choose()); control: one opened before, which outlives it. config NULL: the defaults. */
 struct comm *comm_open_over(const struct comm_ops *, const struct world *, struct device *, struct comm *control,
                             const struct comm_config *);
+/* Another communicator of all ranks, over the same transport and device: for messages in an order of their own. */
+struct comm *comm_twin(struct comm *);
 void comm_close(struct comm *);         /* waits for what is queued */
 /* From now on only the first `ranks` ranks take part in its collectives. All ranks, before anything is queued. */
 void comm_narrow(struct comm *, int ranks);

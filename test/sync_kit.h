@@ -75,7 +75,8 @@ static inline void read_vector(struct state_visitor *v, const char *name, struct
 static inline void read_number(struct state_visitor *v, const char *name, int64_t *value) { (void)v, (void)name, (void)value; }
 
 struct manner {
-	int64_t steps;
+	int64_t steps;                  /* at most, where `until` says how many */
+	const int64_t *until;           /* (optional) at the worker's own pace, to these numbers of samples (the last is 0), with a look at each */
 	int64_t epoch_steps;            /* sync_epoch(t / epoch_steps) */
 	bool look;                      /* calls consensus() after every third step, and the state visitor */
 	double delay;
@@ -85,6 +86,23 @@ struct manner {
 	void (*log)(void *context, int64_t t, const char *what, int64_t value, const char *why);
 	void *log_context;
 };
+
+/* Is there a step t? At the end of a span all look at the consensus, as in an evaluation. */
+static inline bool kit_goes_on(struct kit *k, struct sync *s, const struct manner *how, int64_t t, const int64_t **until, float *out,
+                               struct trace *trace)
+{
+	trace->taken = t;
+	for (; how->until && **until; (*until)++) {
+		trace->claimed = sync_claim(s, t, **until);
+		if (trace->claimed < **until) {
+			CHECK(t < how->steps);
+			return true;
+		}
+		s->ops->consensus(s, out);
+		kit_read(k, trace_keep(trace, "consensus"), out);
+	}
+	return !how->until && t < how->steps;
+}
 
 static inline void kit_train(struct kit *k, const struct oracle_setup *p, const char *scope, const char *fusion, const struct manner *how,
                       struct trace *trace)
@@ -97,7 +115,8 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	struct optimizer optimizer;
 	struct sync sync;
 	double now[KIT_N];
-	int64_t looks = 0, before;
+	const int64_t *span = how->until;
+	int64_t before;
 
 	for (int64_t j = 0; j < KIT_N; j++)
 		host[j] = (float)problem_start(p, j);
@@ -112,7 +131,7 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	before = k->comm->bytes_sent;
 	trace->rank = world.rank;
 	trace->said = sync.ops->bytes(&sync, k->comm->size);
-	for (int64_t t = 0; t < how->steps; t++) {
+	for (int64_t t = 0; kit_goes_on(k, &sync, how, t, &span, out, trace); t++) {
 		if (how->epoch_steps && t % how->epoch_steps == 0)
 			sync_epoch(&sync, t / how->epoch_steps);
 		sync.lr = problem_lr(p, t);
@@ -146,7 +165,6 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 		if (how->look && t % 3 == 1) {
 			sync.ops->consensus(&sync, out);
 			kit_read(k, trace->consensus + t * KIT_N, out);
-			looks++;
 		}
 		if (how->look && t % 5 == 3)
 			sync_state(&sync, &reader.visitor);

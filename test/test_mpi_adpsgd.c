@@ -6,7 +6,7 @@
 #include "../comm/topology/gossip.h"
 #include "sync_kit.h"
 
-enum { DECISIONS = 200, STEPS = 16, GRAPH_SEED = 7 };
+enum { DECISIONS = 200, STEPS = 16, MOST = 240, GRAPH_SEED = 7 };  /* MOST: steps of a worker at its own pace */
 
 static struct kit kits[2];
 static int P, R;
@@ -23,6 +23,8 @@ static void keep(void *context, int64_t steps, const char *what, int64_t round, 
 	struct diary *d = context;
 
 	(void)why;
+	if (!strcmp(what, "samples"))
+		return;
 	CHECK(d->count < DECISIONS);
 	CHECK(!strcmp(what, "launch") || !strcmp(what, "merge"));
 	d->at[d->count].steps = steps;
@@ -47,7 +49,7 @@ struct replay {
 	struct gossip graph;
 	int64_t steps[ORACLE_WORKERS], next[ORACLE_WORKERS];
 	double *snapshot[ORACLE_WORKERS][DECISIONS];
-	double after[ORACLE_WORKERS][STEPS + 1][KIT_N]; /* each worker's model after so many own steps and what was merged there */
+	double after[ORACLE_WORKERS][MOST + 1][KIT_N]; /* each worker's model after so many own steps and what was merged there */
 };
 
 static void replay_note(struct replay *r, int i) { memcpy(r->after[i][r->steps[i]], r->o.x[i], sizeof(r->after[i][0])); }
@@ -85,8 +87,8 @@ static bool replay_decision(struct replay *r, int i, int64_t round, bool merge)
 	return theirs != NULL;
 }
 
-/* All decisions of all workers, in any order in which a merge comes after both launches. False: there is none. */
-static bool replay(struct replay *r, const struct oracle_setup *p, const struct diary *all)
+/* All decisions of all workers, in any order in which a merge comes after both launches. False: there is none. taken: steps of each. */
+static bool replay(struct replay *r, const struct oracle_setup *p, const struct diary *all, const int64_t *taken)
 {
 	bool moved = true, whole = true;
 
@@ -106,7 +108,7 @@ static bool replay(struct replay *r, const struct oracle_setup *p, const struct 
 	}
 	for (int i = 0; i < P; i++) {
 		whole = whole && r->next[i] == all[i].count;
-		replay_steps(r, i, STEPS);
+		replay_steps(r, i, taken[i]);
 		replay_note(r, i);
 	}
 	return whole;
@@ -131,26 +133,32 @@ struct run {
 	struct manner how;
 	struct trace trace;
 	struct diary mine, *all;
+	int64_t *taken;                 /* steps of each */
 };
 
-static void run_pairs(struct run *run, int graph, int optimizer, const int *batch, bool look, int kit)
+/* until: at its own pace to so many samples, or NULL: STEPS each. */
+static void run_pairs(struct run *run, int graph, int optimizer, const int *batch, bool look, int kit, const int64_t *until)
 {
 	*run = (struct run){ .p = setup(&pairs, DENSE, 1, 1, optimizer, batch, "model", "none") };
 	run->p.seed = 5;
 	run->p.key[0] = graph;
 	run->how = (struct manner){
-		.steps = STEPS, .batch = batch, .look = look, .delay = look ? 0 : 1.5e-3, .pace = pace[R], .log = keep, .log_context = &run->mine,
+		.steps = until ? MOST : STEPS, .until = until, .batch = batch, .look = look, .delay = look ? 0 : 1.5e-3,
+		.pace = until && R == 0 ? 40e-3 : pace[R], .log = keep, .log_context = &run->mine,
 	};
-	trace_open(&run->trace, STEPS, KIT_N);
+	trace_open(&run->trace, run->how.steps, KIT_N);
 	kit_train(&kits[kit], &run->p, "model", "none", &run->how, &run->trace);
 	run->all = xcalloc((size_t)P, sizeof(struct diary));
 	comm_host_gather(verdicts, &run->mine, run->all, sizeof(struct diary));
+	run->taken = xcalloc((size_t)P, sizeof(*run->taken));
+	comm_host_gather(verdicts, &run->trace.taken, run->taken, sizeof(*run->taken));
 }
 
 static void run_free(struct run *run)
 {
 	trace_close(&run->trace);
 	free(run->all);
+	free(run->taken);
 }
 
 /* Every step's model, the models of the end, and each consensus on the way. */
@@ -161,8 +169,8 @@ static void test_replay(int graph, int optimizer, const int *batch, bool look, i
 	struct run run;
 	bool whole;
 
-	run_pairs(&run, graph, optimizer, batch, look, kit);
-	whole = replay(&r, &run.p, run.all);
+	run_pairs(&run, graph, optimizer, batch, look, kit, NULL);
+	whole = replay(&r, &run.p, run.all, run.taken);
 	for (int64_t t = 0; t < STEPS; t++)
 		for (int64_t j = 0; j < KIT_N; j++) {
 			double mean = 0;
@@ -207,7 +215,7 @@ static void test_decisions(void)
 
 	if (!wanted("decisions"))
 		return;
-	run_pairs(&run, 0, 0, uneven, false, 0);
+	run_pairs(&run, 0, 0, uneven, false, 0, NULL);
 	for (int i = 0; i < P; i++)
 		for (int64_t k = 0; k < run.all[i].count; k++) {
 			int64_t round = run.all[i].at[k].round, before = k ? run.all[i].at[k - 1].round : -1;
@@ -232,6 +240,42 @@ static void test_decisions(void)
 	for (int64_t j = 0; j < KIT_N; j++)
 		lost = worst(lost, fabs(sum[j] - problem_start(&run.p, j)));
 	all_ok(lost <= BOUND, "the weighted mean moves by gradients only: %.1e", lost);
+	run_free(&run);
+}
+
+/* Rank 0 is slow and takes fewer steps: what is counted is samples. How far they overshoot is a matter of time. */
+static void test_pace(int kit, const int *batch)
+{
+	static struct replay r;
+	int64_t until[] = { 0, 0, 0 }, samples = 0;
+	double error = 0, fast = 0;
+	struct run run;
+	bool whole;
+
+	for (int i = 0; i < P; i++) {
+		until[0] += 15 * batch[i] + 1;
+		until[1] += 36 * batch[i];
+	}
+	run_pairs(&run, 0, 1, batch, false, kit, until);
+	for (int i = 0; i < P; i++)
+		samples += run.taken[i] * batch[i];
+	all_ok(samples >= until[1] && run.trace.claimed == samples, "%d samples of %d planned, and all know it", (int)samples, (int)until[1]);
+	all_ok(samples - until[1] <= until[1] / 3, "that is less than a third too many");
+	for (int i = 1; i < P; i++)
+		fast += (double)run.taken[i] / (P - 1);
+	all_ok(P == 1 || fast > 1.5 * (double)run.taken[0], "the fast take %.1f steps, the slow one %d", fast, (int)run.taken[0]);
+	whole = replay(&r, &run.p, run.all, run.taken);
+	for (int64_t j = 0; j < KIT_N; j++) {
+		double mean = 0;
+
+		for (int i = 0; i < P; i++)
+			mean += run.p.weight[i] * r.after[i][run.taken[i]][j];
+		error = worst(error, fabs(trace_state(&run.trace, "model")[j] - r.after[R][run.taken[R]][j]));
+		error = worst(error, fabs(trace_state(&run.trace, "consensus")[j] - mean));
+	}
+	replay_close(&r);
+	error = most_everywhere(isnan(error) ? INFINITY : error);
+	all_ok(whole && error <= BOUND, "the decisions of all, replayed, give the same models: %.1e away", error);
 	run_free(&run);
 }
 
@@ -284,6 +328,10 @@ int main(int argc, char **argv)
 	kits[1] = kit_open(PROGRESS_HOOK);
 	test_replays();
 	test_decisions();
+	if (wanted("pace")) {
+		test_pace(0, even);
+		test_pace(1, uneven);
+	}
 	test_alone();
 	if (wanted("refused")) {
 		test_refused("topology.graph=ring", "has none");

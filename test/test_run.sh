@@ -57,7 +57,7 @@ head -n 1 "$dir/one/eval.csv" | grep -qx 'epoch,step,test_loss,test_accuracy,wal
 [ "$(tail -n 1 "$dir/one/metrics.csv" | cut -d, -f1)" = 40 ]; ok $? "the last row of metrics.csv is the last step"
 [ "$(wc -l <"$dir/one/eval.csv")" = 3 ]; ok $? "eval.csv has a row for each evaluation"
 missing=
-for key in algorithm model dataset world_size steps epochs final_train_loss final_test_accuracy best_test_accuracy images_per_s \
+for key in algorithm model dataset world_size steps samples epochs final_train_loss final_test_accuracy best_test_accuracy images_per_s \
 	bytes_sent_per_step compute_ms comm_ms exposed_ms hidden_fraction wall_s virtual_s peak_memory_mb params_sha256; do
 	grep -q "\"$key\":" "$dir/one/summary.json" || missing="$missing $key"
 done
@@ -92,6 +92,16 @@ while read -r algorithm topology; do
 	case $algorithm in adpsgd | adaptive | ssp | asp) ;; *) same hook thread || status=1 ;; esac
 	ok $status "$algorithm: driven by hook or thread, evaluation on or off"
 done <"$dir/algorithms"
+# At its own pace: the steps of each are the last column of the last table.
+steps() { sed -n "s/^ *rank $1 .* \([0-9]*\)$/\1/p" "$dir/log" | tail -n 1; }
+train 3 pace --set sync.algorithm=adpsgd --set topology.kind=gossip --set 'cluster.slowdown=[1.0, 1.0, 16.0]'
+ok $? "adpsgd beside a slow worker"
+set -- "$(steps 0)" "$(steps 1)" "$(steps 2)"
+[ $((3 * $3)) -lt $((2 * $1)) ] && [ "$(value pace steps)" = "$1" ] && [ "$(value pace samples)" = $((16 * ($1 + $2 + $3))) ] &&
+	[ "$(value pace samples)" -ge 576 ] && [ "$(value pace samples)" -le 720 ]
+ok $? "  takes $1 and $2 steps, it $3: $(value pace samples) samples of 576"
+awk -F, -v last="$1" 'END { exit !($1 == last && $2 == 2) }' "$dir/pace/metrics.csv"
+ok $? "  the last row of metrics.csv is the last step"
 train 2 late --set sync.algorithm=cocod --set comm.delay_ms=30 && train 2 early --set sync.algorithm=cocod && same late early
 ok $? "a slow network"
 # The log of a run that measures its period gives the same run again.

@@ -27,22 +27,28 @@
  * is in flight. That changes when models meet, not what their mean is. What is sent there counts as training's; the time it takes,
  * most of it waiting for the slowest, does not: comm is that of the exchanges beside steps.
  *
+ * Who is faster takes more steps: what is planned between two evaluations is a number of samples, and the workers tell one another how
+ * many they have processed (tally.h, which says how far they overshoot). Learning rate and epochs follow what a worker knows of all.
+ *
  * When an exchange is over is a matter of time: runs are not repeatable. What was decided goes to the log of decisions, the own
- * steps taken when round r was launched and merged; with all workers' logs a run can be replayed step by step.
+ * steps taken when round r was launched and merged, and what was heard of all samples; with all workers' logs a run can be replayed
+ * step by step.
  *
  * A device that runs behind the host would take its decisions early, so there the host waits for it after each step.
  *
- * Limits: all workers take the same number of own steps between evaluations, where the fast ones wait; the paper's fast workers take
- * more. All take part in the same rounds: a slow worker does not slow the others' steps, but it makes their exchanges fewer. bytes() is
- * an upper bound, and cost() knows of no slow worker. No compressor: there is no reference that all workers hold.
+ * Limits: all take part in the same rounds: a slow worker does not slow the others' steps, but it makes their exchanges fewer, and by
+ * them it pulls the average towards its own model, which has moved less. bytes() is an upper bound, and cost() knows of no slow
+ * worker. No compressor: there is no reference that all workers hold.
  */
 #include "../../core/config.h"
 #include "../../core/die.h"
 #include "../topology/gossip.h"
 #include "sync.h"
+#include "tally.h"
 
 struct adpsgd {
 	struct gossip graph;
+	struct tally tally;
 	int64_t round;                  /* the next one to launch */
 	int64_t steps;                  /* own, so far */
 	int partner;                    /* of the exchange in flight; -1: none is */
@@ -69,6 +75,7 @@ static void adpsgd_bind(struct sync *s)
 
 	CHECK(s->comm->control || s->comm->size == 1);  /* to agree on a round while an exchange is in flight */
 	gossip_open(&state->graph, s->comm->size);
+	tally_open(&state->tally, s->comm->size > 1 ? s->comm->control : NULL, (double)(s->batch_total - s->batch) / (double)s->batch);
 	state->partner = -1;
 	state->snapshot = sync_vector(s);
 	state->arrived = sync_vector(s);
@@ -106,6 +113,16 @@ static void merge(struct sync *s)
 	sync_log(s, state->steps, "merge", state->round - 1, "arrived");
 }
 
+static int64_t adpsgd_claim(struct sync *s, int64_t until)
+{
+	struct adpsgd *state = s->state;
+	int64_t rounds = state->tally.rounds, samples = tally_claim(&state->tally, until);
+
+	if (state->tally.rounds > rounds)
+		sync_log(s, state->steps, "samples", samples, "heard of all");
+	return samples;
+}
+
 static void adpsgd_step(struct sync *s, int64_t t)
 {
 	struct adpsgd *state = s->state;
@@ -113,6 +130,7 @@ static void adpsgd_step(struct sync *s, int64_t t)
 
 	sync_optimize(s);
 	state->steps = t + 1;
+	state->tally.own += s->batch;
 	if (!stream->progress)
 		stream->sync(s->compute);
 	if (state->partner >= 0 && stream->done(state->done))
@@ -172,6 +190,7 @@ static void adpsgd_release(struct sync *s)
 	struct adpsgd *state = s->state;
 
 	gossip_close(&state->graph);
+	tally_close(&state->tally);
 	s->device->ops->mem->free(s->device, state->snapshot);
 	s->device->ops->mem->free(s->device, state->arrived);
 	s->device->ops->stream->event_close(state->done);
@@ -185,6 +204,7 @@ const struct sync_ops sync_adpsgd = {
 	.state_size = sizeof(struct adpsgd),
 	.init = adpsgd_init,
 	.bind = adpsgd_bind,
+	.claim = adpsgd_claim,
 	.step = adpsgd_step,
 	.settle = adpsgd_settle,
 	.consensus = adpsgd_consensus,

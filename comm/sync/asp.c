@@ -11,10 +11,12 @@
  * SSP without a bound (ssp.c, which has all of it). The paper's servers run the optimizer; here the worker does, with its own
  * momentum, so that all optimizers work, and an update is what one worker's share of a synchronous step would be: w_i of it.
  *
- * All workers take the same number of steps between two evaluations, each at its own pace.
+ * Who is faster takes more steps: what is planned between two evaluations is a number of samples, and a server gives out tickets for
+ * them, as many steps to each worker as its next read serves, together with the read before. The last step may end behind the plan, by
+ * less than its batch, and the fast wait for the steps that others still hold tickets for. Learning rate and epochs follow the tickets.
  *
- * Limits: nothing bounds how old a model is when its update is added. A slow worker makes its updates older, not the others
- * slower, until they wait for it at the evaluation.
+ * Limits: nothing bounds how old a model is when its update is added. To know whether it may go on, the host waits for each read: a GPU
+ * loses its lead there.
  */
 #include "../../core/config.h"
 #include "ssp.h"
@@ -33,6 +35,29 @@ static int asp_init(struct sync *s, const struct config *config)
 	return 0;
 }
 
+/* Tickets end where a read does, so there is never more than one. */
+static int64_t asp_claim(struct sync *s, int64_t until)
+{
+	struct ssp *state = s->state;
+
+	state->until = until;
+	if (state->left == 0 && !state->asked) {
+		ps_ticket(s->comm, (int)(state->read_every - state->clock % state->read_every), s->batch, until, state->ticket);
+		state->asked = true;
+	}
+	if (state->asked) {
+		s->device->ops->stream->sync(s->comm->stream);
+		state->asked = false;
+		state->left = state->ticket->steps;
+		state->samples = state->ticket->from;
+	}
+	if (state->left == 0)
+		return state->samples;
+	state->left--;
+	state->samples += s->batch;
+	return state->samples - s->batch;
+}
+
 extern const struct sync_ops sync_asp;
 const struct sync_ops sync_asp = {
 	.name = "asp",
@@ -42,6 +67,7 @@ const struct sync_ops sync_asp = {
 	.state_size = sizeof(struct ssp),
 	.init = asp_init,
 	.bind = ssp_bind,
+	.claim = asp_claim,
 	.step = ssp_step,
 	.consensus = ssp_consensus,
 	.state = ssp_state,

@@ -60,6 +60,7 @@ void ssp_bind(struct sync *s)
 
 	state->start = sync_vector(s);
 	state->update = sync_vector(s);
+	state->ticket = s->device->ops->mem->alloc_host(s->device, sizeof(*state->ticket));
 	state->done = s->device->ops->stream->event_open(s->device);
 	s->device->ops->mem->copy(s->compute, state->start, s->x, (size_t)s->n * sizeof(float), COPY_DEVICE);
 }
@@ -85,6 +86,9 @@ void ssp_step(struct sync *s, int64_t t)
 		.ordered = state->staleness == 0,
 		.uses = read ? (int)state->read_every : 0,
 		.least = state->staleness < 0 ? 0 : state->clock + state->read_every - state->staleness,
+		.until = state->until,
+		.batch = s->batch,
+		.ticket = state->ticket,
 	};
 
 	state->clock++;
@@ -103,6 +107,7 @@ void ssp_step(struct sync *s, int64_t t)
 		return;
 	dev->stream->wait(s->compute, state->done);
 	place(s, state->update, s->x);
+	state->asked = state->until > 0;
 }
 
 void ssp_consensus(struct sync *s, float *out)
@@ -143,6 +148,7 @@ void ssp_release(struct sync *s)
 
 	s->device->ops->mem->free(s->device, state->start);
 	s->device->ops->mem->free(s->device, state->update);
+	s->device->ops->mem->free_host(s->device, state->ticket);
 	s->device->ops->stream->event_close(state->done);
 }
 

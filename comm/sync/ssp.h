@@ -2,12 +2,17 @@
 #ifndef COCOD_SSP_H
 #define COCOD_SSP_H
 
+#include "../topology/ps.h"
 #include "sync.h"
 
 struct ssp {
 	int64_t staleness;              /* s; negative: no bound */
 	int64_t read_every;             /* steps that one read serves */
 	int64_t clock;                  /* own steps so far */
+	int64_t until;                  /* samples at which all stop (claim); 0: never asked */
+	struct ps_ticket *ticket;       /* the last one: pinned host memory */
+	bool asked;                     /* it is under way */
+	int64_t left, samples;          /* steps of it that are left; samples of all in front of the next one */
 	float *start;                   /* the model that all workers start from: servers hold what came to it */
 	float *update;                  /* what is pushed, then what was read */
 	struct event *done;

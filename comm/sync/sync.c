@@ -126,8 +126,6 @@ void sync_cut(struct sync *s, struct range *part, int parts)
 
 void sync_bind(struct sync *s, struct comm *comm, struct stream *compute, struct optimizer *optimizer, float *x, float *g, const int *batch)
 {
-	double total = 0;
-
 	s->device = comm->device;
 	s->compute = compute;
 	s->comm = comm;
@@ -136,9 +134,10 @@ void sync_bind(struct sync *s, struct comm *comm, struct stream *compute, struct
 	s->g = g;
 	s->weight = xcalloc((size_t)comm->size, sizeof(double));
 	for (int r = 0; r < comm->size; r++)
-		total += batch[r];
+		s->batch_total += batch[r];
 	for (int r = 0; r < comm->size; r++)
-		s->weight[r] = batch[r] / total;
+		s->weight[r] = batch[r] / (double)s->batch_total;
+	s->batch = batch[comm->rank];
 	comm_expect_allreduce(comm, s->n, DTYPE_F32);   /* for sync_mean_model() */
 	compress_bind(&s->compress, comm, s->weight, s->piece, s->pieces, s->n);
 	s->ops->bind(s);
@@ -155,6 +154,11 @@ void sync_release(struct sync *s)
 	free(s->weight);
 	free(s->state);
 	*s = (struct sync){ 0 };
+}
+
+int64_t sync_claim(struct sync *s, int64_t t, int64_t until)
+{
+	return s->ops->claim ? s->ops->claim(s, until) : t * s->batch_total;
 }
 
 void sync_begin(struct sync *s, int64_t t)

@@ -6,6 +6,9 @@
  * and never asks for a name. The algorithm calls the optimizer: when the update happens relative to what is sent and awaited is
  * what makes S-SGD, Local SGD or CoCoD-SGD what they are.
  *
+ * Steps are a worker's own, epochs count the samples of all. Most algorithms keep the workers in step, so that t steps of one are
+ * t sum(M) samples. Where each goes at its own pace, the algorithm knows how far they are together: claim().
+ *
  * Algorithms that average models exchange the difference to a reference z that all workers hold, z <- z + average(x_i - z): for a
  * dense exchange that is plain averaging up to rounding, and every compressor with error feedback works with it.
  *
@@ -44,6 +47,10 @@ struct sync_ops {
 	size_t state_size;
 	int (*init)(struct sync *, const struct config *);              /* reads its keys; -1: error recorded. No device needed */
 	void (*bind)(struct sync *);                                    /* allocates; x holds the initial model, the same everywhere */
+	/* (optional) Workers go at their own pace: asked before each step. Returns how many samples all have processed so far, as far as is
+	 * known here. If that is `until` or more, this worker takes no step now: the number is the same for all then, and exact, and
+	 * all go on with a larger `until`. Otherwise it takes one. The host may wait. */
+	int64_t (*claim)(struct sync *, int64_t until);
 	void (*begin)(struct sync *, int64_t t);                        /* (optional) before forward of step t */
 	/* These two return whether they queued anything on, or waited on, the compute stream's behalf (net_hooks). */
 	bool (*param_needed)(struct sync *, const struct range *);      /* (optional) forward is about to read it */
@@ -78,6 +85,7 @@ struct sync {
 	float *x, *g;                   /* the arenas of n floats */
 	int64_t n;
 	double *weight;                 /* M_i / sum M of every rank; owned */
+	int64_t batch, batch_total;     /* our M_i, sum M */
 	double lr;                      /* of the step under way; set by the trainer before begin() */
 	int64_t epoch;                  /* of the step under way; set by sync_epoch() */
 	/* (optional) The decision log; set behind sync_init(). why: a few words, no commas. */
@@ -102,6 +110,7 @@ void sync_bind(struct sync *, struct comm *, struct stream *compute, struct opti
 void sync_release(struct sync *);                               /* nothing may be queued on the communicator any more: sync its stream first */
 
 /* NULL-safe calls of the optional hooks. */
+int64_t sync_claim(struct sync *, int64_t t, int64_t until);    /* in front of own step t; workers in step: t sum(M) */
 void sync_begin(struct sync *, int64_t t);
 bool sync_param_needed(struct sync *, const struct range *);
 bool sync_grad_ready(struct sync *, const struct range *);

@@ -25,7 +25,7 @@ void ps_open(struct comm *comm, int servers)
 	CHECK(servers >= 1 && servers < comm->size && comm->ops->arrived);
 	comm->servers = servers;
 	comm_narrow(comm, comm->size - servers);
-	comm_reserve(comm, sizeof(struct ps_request));
+	comm_reserve(comm, sizeof(struct ps_request));  /* and tickets, which are shorter */
 }
 
 void ps_shard(int64_t n, int servers, int server, int64_t *from, int64_t *to)
@@ -47,8 +47,15 @@ static void ask(struct comm *comm, int server, const struct ps_request *r)
 	comm_exchange(comm, comm->size + server, comm->work, sizeof(*r), -1, NULL, 0);
 }
 
-/* Every server that has a part of the n elements is asked, gets its part of `in` and sends its part of `out`, where not NULL. */
-static void trade(struct comm *comm, struct ps_request r, const void *in, void *out, int64_t n, int64_t size)
+static void take_ticket(struct comm *comm, struct ps_ticket *ticket)
+{
+	comm_exchange(comm, -1, NULL, 0, comm->size + comm->servers - 1, comm->work, sizeof(*ticket));
+	comm->device->ops->mem->copy(comm->stream, ticket, comm->work, sizeof(*ticket), COPY_TO_HOST);
+}
+
+/* Every server that has a part of the n elements is asked, gets its part of `in` and sends its part of `out`, where not NULL. The last
+ * one, which always has a part, is asked for the ticket. */
+static void trade(struct comm *comm, struct ps_request r, const void *in, void *out, int64_t n, int64_t size, struct ps_ticket *ticket)
 {
 	int64_t from, to;
 
@@ -65,6 +72,8 @@ static void trade(struct comm *comm, struct ps_request r, const void *in, void *
 		ps_shard(n, comm->servers, s, &from, &to);
 		if (from < to)
 			comm_exchange(comm, -1, NULL, 0, comm->size + s, (char *)out + from * size, (to - from) * size);
+		if (s + 1 == comm->servers && r.until)
+			take_ticket(comm, ticket);
 	}
 }
 
@@ -72,23 +81,29 @@ void ps_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type, e
 {
 	struct ps_request r = { .kind = PS_REDUCE, .type = (int)type, .op = (int)op };
 
-	trade(comm, r, buffer, buffer, n, (int64_t)dtype_size(type));
+	trade(comm, r, buffer, buffer, n, (int64_t)dtype_size(type), NULL);
 }
 
 void ps_push(struct comm *comm, float *update, int64_t n, const struct ps_step *step)
 {
 	struct ps_request r = {
 		.kind = step->ordered ? PS_ORDERED : PS_PUSH, .type = DTYPE_F32, .op = REDUCE_SUM,
-		.uses = step->uses, .clock = step->clock, .least = step->least,
+		.uses = step->uses, .clock = step->clock, .least = step->least, .until = step->until, .batch = step->batch,
 	};
 
 	CHECK(step->uses > 0 || !step->ordered);
-	trade(comm, r, update, step->uses ? update : NULL, n, sizeof(float));
+	trade(comm, r, update, step->uses ? update : NULL, n, sizeof(float), step->ticket);
+}
+
+void ps_ticket(struct comm *comm, int steps, int64_t batch, int64_t until, struct ps_ticket *ticket)
+{
+	ask(comm, comm->servers - 1, &(struct ps_request){ .kind = PS_TICKET, .uses = steps, .until = until, .batch = batch });
+	take_ticket(comm, ticket);
 }
 
 void ps_total(struct comm *comm, float *out, int64_t n)
 {
-	trade(comm, (struct ps_request){ .kind = PS_TOTAL, .type = DTYPE_F32 }, NULL, out, n, sizeof(float));
+	trade(comm, (struct ps_request){ .kind = PS_TOTAL, .type = DTYPE_F32 }, NULL, out, n, sizeof(float), NULL);
 }
 
 void ps_end(struct comm *comm)

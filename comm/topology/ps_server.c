@@ -4,6 +4,7 @@
  *     forever:  take the request that comes first, workers taking turns
  *       round   keep its payload; add up what has come of the ranks 0, 1, … without a gap. When all have asked: answer all
  *       push    sum += payload;  clock of that worker += 1;  answer the waiting reads whose `least` the slowest clock has reached
+ *       ticket  if taken < until: the next steps of it, up to `uses`;  taken += their samples
  *       end     when all workers have said so: leave
  *
  *     worker 0   | step | push | read | step | push | waits … … … … | read |       staleness 1: worker 0, a clock ahead, may not
@@ -17,6 +18,7 @@
  * Limits: an update is received, added, and answers are sent, one after the other; a server uses one core and one direction of
  * its link, and whoever is slow to take a long answer (the hook drives his messages) holds up the others.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +31,7 @@ struct client {
 	struct ps_request asks; /* what it waits for an answer to */
 	bool waits;
 	int64_t clock;
+	int64_t seen;           /* updates of others in what it read last */
 };
 
 struct server {
@@ -37,6 +40,8 @@ struct server {
 	struct ps_request *request;     /* on the host, pinned where that matters */
 	float *sum;             /* of all updates: the shard */
 	int64_t n;              /* its floats; 0: nobody has asked for it yet */
+	int64_t updates;        /* added so far, outside of rounds */
+	int64_t taken;          /* samples of all steps that tickets were given for */
 	int in_round, added;    /* workers that have asked in the round under way; whose payload is in the sum */
 	bool *open;             /* workers that have not ended; what comes of the others is for the next ps_serve() */
 	int ended;
@@ -49,13 +54,22 @@ static const struct device_ops *device(const struct server *v) { return v->comm-
 
 static int64_t payload(const struct ps_request *r)
 {
-	return r->kind == PS_TOTAL || r->kind == PS_END ? 0 : r->n * (int64_t)dtype_size((enum dtype)r->type);
+	return r->kind == PS_TOTAL || r->kind == PS_TICKET || r->kind == PS_END ? 0 : r->n * (int64_t)dtype_size((enum dtype)r->type);
 }
 
 static void note_arrival(const struct server *v, const char *what, int worker, int64_t clock)
 {
 	if (v->log)
 		v->log(v->log_context, clock, what, worker, "order of arrival");
+}
+
+static void note_ticket(const struct server *v, int worker, const struct ps_ticket *ticket)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%lld steps from sample %lld", (long long)ticket->steps, (long long)ticket->from);
+	if (v->log)
+		v->log(v->log_context, v->client[worker].clock, "ticket", worker, text);
 }
 
 /* ---- receiving ---- */
@@ -111,6 +125,23 @@ static void answer(struct server *v, int worker, const void *data, int64_t bytes
 	comm_exchange(v->comm, worker, data, bytes, -1, NULL, 0);
 }
 
+static bool is_last(const struct server *v) { return v->comm->rank + 1 == v->comm->size + v->comm->servers; }
+
+/* The last step may end behind `until`, so that every sample before it is somebody's. */
+static void answer_ticket(struct server *v, int worker)
+{
+	const struct ps_request *r = &v->client[worker].asks;
+	struct ps_ticket ticket = { .from = v->taken };
+	int64_t left = (r->until - v->taken + r->batch - 1) / r->batch;
+
+	if (v->taken < r->until)
+		ticket.steps = left < r->uses ? left : r->uses;
+	v->taken += ticket.steps * r->batch;
+	note_ticket(v, worker, &ticket);
+	device(v)->mem->set(v->comm->stream, v->comm->work, &ticket, sizeof(ticket));
+	answer(v, worker, v->comm->work, sizeof(ticket));
+}
+
 static int64_t slowest(const struct server *v)
 {
 	int64_t least = v->client[0].clock;
@@ -120,16 +151,21 @@ static int64_t slowest(const struct server *v)
 	return least;
 }
 
-/* What is read now serves the next `uses` clocks of that worker, and is a clock older in each. */
-static void record_ages(struct server *v, const struct client *c)
+static void record_age(struct ps_record *record, int64_t age)
+{
+	record->age[age < PS_AGES ? age : PS_AGES - 1]++;
+	record->oldest = age > record->oldest ? age : record->oldest;
+}
+
+/* What is read now serves the next `uses` clocks of that worker, and is a clock older in each; at its own pace, see push(). */
+static void record_read(struct server *v, struct client *c)
 {
 	int64_t age = c->clock - slowest(v);
 
 	v->record->reads++;
-	for (int i = 0; i < c->asks.uses; i++, age++) {
-		v->record->age[age < PS_AGES ? age : PS_AGES - 1]++;
-		v->record->oldest = age > v->record->oldest ? age : v->record->oldest;
-	}
+	c->seen = v->updates - c->clock;
+	for (int i = 0; i < c->asks.uses && !c->asks.until; i++)
+		record_age(v->record, age++);
 }
 
 static void answer_reads(struct server *v)
@@ -141,9 +177,11 @@ static void answer_reads(struct server *v)
 
 		if (!c->waits || c->asks.kind != PS_PUSH || c->asks.least > least)
 			continue;
-		record_ages(v, c);
+		record_read(v, c);
 		note_arrival(v, "read", w, c->clock);
 		answer(v, w, v->sum, v->n * (int64_t)sizeof(float));
+		if (c->asks.until && is_last(v))
+			answer_ticket(v, w);
 	}
 }
 
@@ -153,8 +191,13 @@ static void push(struct server *v, int worker)
 
 	hold(v, c->asks.n);
 	CHECK(c->asks.clock == c->clock);
+	if (c->asks.until) {
+		v->record->own_pace = true;
+		record_age(v->record, v->updates - c->clock - c->seen);
+	}
 	device(v)->vec->reduce(v->comm->stream, v->n, DTYPE_F32, REDUCE_SUM, c->slot, v->sum);
 	c->clock++;
+	v->updates++;
 	c->waits = c->asks.uses > 0;
 	note_arrival(v, "push", worker, c->asks.clock);
 	answer_reads(v);
@@ -171,7 +214,7 @@ static void end_round(struct server *v, const struct ps_request *r)
 		for (int w = 0; w < comm->size; w++)
 			v->client[w].clock++;
 		for (int w = 0; w < comm->size; w++)
-			record_ages(v, &v->client[w]);
+			record_read(v, &v->client[w]);
 	}
 	for (int w = 0; w < comm->size; w++)
 		answer(v, w, held ? v->sum : v->client[0].slot, r->n * (int64_t)dtype_size((enum dtype)r->type));
@@ -221,6 +264,8 @@ void ps_serve(struct comm *comm, struct ps_record *record, ps_log_fn *log, void 
 			v.open[worker] = false, v.ended++;
 		else if (v.client[worker].asks.kind == PS_PUSH)
 			push(&v, worker);
+		else if (v.client[worker].asks.kind == PS_TICKET)
+			answer_ticket(&v, worker);
 		else
 			join_round(&v, worker);
 		comm->device->ops->stream->sync(comm->stream);

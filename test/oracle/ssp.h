@@ -30,6 +30,7 @@ struct ssp_replay {
 	struct oracle o;                /* x[i], and the optimizers' state */
 	int servers;
 	int64_t steps, every, bound;
+	int64_t taken[ORACLE_WORKERS];  /* each worker's steps, at most `steps` */
 	int64_t from[SSP_MOST_SERVERS], to[SSP_MOST_SERVERS];
 	double *z;                      /* all shards */
 	double *next[ORACLE_WORKERS];   /* what worker i has read so far at its next clock */
@@ -57,7 +58,7 @@ static inline void ssp_compute(struct ssp_replay *r, int i)
 	int64_t n = o->set->n, c = r->done[i];
 	double *before = r->next[i], *x = o->x[i], *update = r->update + (i * r->steps + c) * n;
 
-	if (c == r->steps || (c % r->every == 0 && c > 0 && !ssp_has_read(r, i, c)))
+	if (c == r->taken[i] || (c % r->every == 0 && c > 0 && !ssp_has_read(r, i, c)))
 		return;
 	for (int64_t j = 0; j < n; j++)
 		o->g[i][j] = problem_gradient(o->set, i, c, j, x);
@@ -105,8 +106,10 @@ static inline bool ssp_replay_event(struct ssp_replay *r, int s, const struct ss
 	return true;
 }
 
-/* Follows the logs, one a server, as far as they make sense together. True: all of them did, and every step was taken. */
-static inline bool ssp_replay_run(struct ssp_replay *r, const struct oracle_setup *p, int64_t steps, const struct ssp_log *log)
+/* Follows the logs, one a server, as far as they make sense together. True: all of them did, and every step was taken. taken: each
+ * worker's own number of steps, NULL: all of them. */
+static inline bool ssp_replay_run(struct ssp_replay *r, const struct oracle_setup *p, int64_t steps, const int64_t *taken,
+                                  const struct ssp_log *log)
 {
 	int at[SSP_MOST_SERVERS] = { 0 };
 	bool moved = true, whole = true;
@@ -117,6 +120,8 @@ static inline bool ssp_replay_run(struct ssp_replay *r, const struct oracle_setu
 	};
 	oracle_open(&r->o, p);
 	r->z = oracle_vector(&r->o);
+	for (int i = 0; i < p->workers; i++)
+		r->taken[i] = taken ? taken[i] : steps;
 	for (int i = 0; i < p->workers; i++)
 		r->next[i] = oracle_vector(&r->o);
 	r->update = calloc((size_t)(p->workers * steps * p->n), sizeof(double));
@@ -137,7 +142,7 @@ static inline bool ssp_replay_run(struct ssp_replay *r, const struct oracle_setu
 	for (int s = 0; s < r->servers; s++)
 		whole = whole && at[s] == log[s].events;
 	for (int i = 0; i < p->workers; i++)
-		whole = whole && r->done[i] == steps;
+		whole = whole && r->done[i] == r->taken[i];
 	return whole && (r->bound < 0 || r->oldest <= r->bound);
 }
 
