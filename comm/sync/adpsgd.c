@@ -164,8 +164,8 @@ static void adpsgd_state(struct sync *s, struct state_visitor *v)
 {
 	struct adpsgd *state = s->state;
 
-	drain(s);
 	v->number(v, "round", &state->round);
+	v->number(v, "samples", &state->tally.own);
 }
 
 /* At most: an exchange after each step. */
@@ -205,6 +205,7 @@ const struct sync_ops sync_adpsgd = {
 	.claim = adpsgd_claim,
 	.step = adpsgd_step,
 	.consensus = adpsgd_consensus,
+	.quiesce = drain,
 	.state = adpsgd_state,
 	.bytes = adpsgd_bytes,
 	.cost = adpsgd_cost,
