@@ -55,6 +55,9 @@ struct reader {
 	struct state_visitor visitor;
 	struct kit *kit;
 	struct trace *trace;
+	const float *x;
+	float first[KIT_N];             /* x, if it is given, when the first vector was named */
+	bool begun;
 };
 
 static inline void kit_read(struct kit *k, float *host, const float *from)
@@ -68,13 +71,93 @@ static inline void read_vector(struct state_visitor *v, const char *name, struct
 	struct reader *r = (struct reader *)v;
 
 	CHECK(dev == r->kit->dev);
+	if (r->x && !r->begun)
+		kit_read(r->kit, r->first, r->x);
+	r->begun = true;
 	if (n == KIT_N)
 		kit_read(r->kit, trace_keep(r->trace, name), data);
 }
 
 static inline void read_number(struct state_visitor *v, const char *name, int64_t *value) { (void)v, (void)name, (void)value; }
 
+static inline void kit_visit(struct kit *k, struct sync *s, struct trace *trace)
+{
+	struct reader reader = { .visitor = { .vector = read_vector, .number = read_number }, .kit = k, .trace = trace, .x = s->x };
+	float now[KIT_N];
+
+	sync_state(s, &reader.visitor);
+	kit_read(k, now, s->x);
+	trace->late = trace->late || (reader.begun && memcmp(now, reader.first, sizeof(now)));
+}
+
+/* All that a run is told to keep, and its model, in host memory: saved at the end of one run, loaded into the next. */
+struct snapshot {
+	struct state_visitor visitor;
+	struct kit *kit;
+	char *name[64];
+	float *vector[64];
+	int64_t number[64];
+	int at, entries;
+	float x[KIT_N];
+	bool same;                      /* names came in the same order */
+};
+
+static inline int snapshot_entry(struct snapshot *s, const char *name)
+{
+	CHECK(s->at < 64);
+	if (!s->visitor.loads)
+		s->name[s->at] = xstrdup(name);
+	s->same = s->same && s->name[s->at] && !strcmp(s->name[s->at], name);
+	return s->at++;
+}
+
+static inline void snapshot_vector(struct state_visitor *v, const char *name, struct device *dev, float *data, int64_t n)
+{
+	struct snapshot *s = (struct snapshot *)v;
+	int i = snapshot_entry(s, name);
+	const struct mem_ops *mem = dev->ops->mem;
+
+	if (!s->visitor.loads)
+		s->vector[i] = xcalloc((size_t)n, sizeof(float));
+	mem->copy(s->kit->compute, s->visitor.loads ? data : s->vector[i], s->visitor.loads ? s->vector[i] : data, (size_t)n * sizeof(float),
+	          s->visitor.loads ? COPY_TO_DEVICE : COPY_TO_HOST);
+	dev->ops->stream->sync(s->kit->compute);
+}
+
+static inline void snapshot_number(struct state_visitor *v, const char *name, int64_t *value)
+{
+	struct snapshot *s = (struct snapshot *)v;
+	int i = snapshot_entry(s, name);
+
+	*(s->visitor.loads ? value : &s->number[i]) = *(s->visitor.loads ? &s->number[i] : value);
+}
+
+static inline void snapshot_move(struct snapshot *s, struct kit *k, struct sync *sync, bool loads)
+{
+	s->visitor = (struct state_visitor){ snapshot_vector, snapshot_number, loads };
+	s->kit = k;
+	s->at = 0;
+	s->same = true;
+	sync_state(sync, &s->visitor);
+	if (loads)
+		k->dev->ops->mem->copy(k->compute, sync->x, s->x, KIT_N * sizeof(float), COPY_TO_DEVICE);
+	else
+		kit_read(k, s->x, sync->x);
+	k->dev->ops->stream->sync(k->compute);
+	s->entries = s->at;
+}
+
+__attribute__((unused)) static inline void snapshot_free(struct snapshot *s)
+{
+	for (int i = 0; i < s->entries; i++) {
+		free(s->name[i]);
+		free(s->vector[i]);
+	}
+}
+
 struct manner {
+	int64_t from;                   /* the first step, behind `load` */
+	struct snapshot *load, *save;   /* (optional) what the run begins with; where its end goes */
 	int64_t steps;                  /* at most, where `until` says how many */
 	const int64_t *until;           /* (optional) at the worker's own pace, to these numbers of samples (the last is 0), with a look at each */
 	int64_t epoch_steps;            /* sync_epoch(t / epoch_steps) */
@@ -111,7 +194,6 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	float *x = mem->alloc(k->dev, KIT_N * sizeof(float)), *g = mem->alloc(k->dev, KIT_N * sizeof(float)),
 	      *out = mem->alloc(k->dev, KIT_N * sizeof(float)), host[KIT_N];
 	struct config *config = kit_config(p, scope, fusion);
-	struct reader reader = { { read_vector, read_number }, k, trace };
 	struct optimizer optimizer;
 	struct sync sync;
 	double now[KIT_N];
@@ -131,7 +213,9 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	before = k->comm->bytes_sent;
 	trace->rank = world.rank;
 	trace->said = sync.ops->bytes(&sync, k->comm->size);
-	for (int64_t t = 0; kit_goes_on(k, &sync, how, t, &span, out, trace); t++) {
+	if (how->load)
+		snapshot_move(how->load, k, &sync, true);
+	for (int64_t t = how->from; kit_goes_on(k, &sync, how, t, &span, out, trace); t++) {
 		if (how->epoch_steps && t % how->epoch_steps == 0)
 			sync_epoch(&sync, t / how->epoch_steps);
 		sync.lr = problem_lr(p, t);
@@ -167,9 +251,11 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 			kit_read(k, trace->consensus + t * KIT_N, out);
 		}
 		if (how->look && t % 5 == 3)
-			sync_state(&sync, &reader.visitor);
+			kit_visit(k, &sync, trace);
 	}
-	sync_state(&sync, &reader.visitor);
+	if (how->save)
+		snapshot_move(how->save, k, &sync, false);
+	kit_visit(k, &sync, trace);
 	kit_read(k, trace_keep(trace, "model"), x);
 	k->dev->ops->stream->sync(k->comm->stream);
 	trace->bytes = how->look ? NAN : (double)(k->comm->bytes_sent - before);

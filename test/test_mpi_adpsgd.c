@@ -187,6 +187,7 @@ static void test_replay(int graph, int optimizer, const int *batch, bool look, i
 	replay_close(&r);
 	error = most_everywhere(error);
 	consensus = most_everywhere(consensus);
+	all_ok(!run.trace.late, "%s: all has landed before state is told of", optimizers[optimizer].name);
 	all_ok(whole, "%s, %s pairs%s: every merge has its partner's launch", optimizers[optimizer].name, graph ? "shuffled" : "random",
 	       look ? ", observed" : "");
 	all_ok(error <= BOUND && consensus <= BOUND, "the decisions of all, replayed, give the same models: %.1e away, consensus %.1e", error,
@@ -279,6 +280,33 @@ static void test_pace(int kit, const int *batch)
 	run_free(&run);
 }
 
+/* Saved at an evaluation, loaded by others: everybody's samples are counted on. */
+static void test_resume(void)
+{
+	int64_t until[2][2] = { { 6 * 4 * P, 0 }, { 14 * 4 * P, 0 } }, taken, *all = xcalloc((size_t)P, sizeof(*all)), samples = 0;
+	struct snapshot saved = { 0 };
+	struct manner how = { .steps = MOST, .batch = even, .pace = pace[R] };
+	struct oracle_setup p = setup(&pairs, DENSE, 1, 1, 1, even, "model", "none");
+	struct trace trace;
+
+	for (int i = 0; i < 2; i++) {
+		how.until = until[i];
+		how.load = i ? &saved : NULL;
+		how.save = i ? NULL : &saved;
+		trace_open(&trace, MOST, KIT_N);
+		kit_train(&kits[i], &p, "model", "none", &how, &trace);
+		how.from = taken = trace.taken;
+		trace_close(&trace);
+	}
+	comm_host_gather(verdicts, &taken, all, sizeof(*all));
+	for (int i = 0; i < P; i++)
+		samples += 4 * all[i];
+	all_ok(saved.same && trace.claimed == samples && samples >= until[1][0] && samples < 2 * until[1][0],
+	       "saved and loaded, all go on to the planned samples, %d of %d", (int)samples, (int)until[1][0]);
+	snapshot_free(&saved);
+	free(all);
+}
+
 static void test_alone(void)
 {
 	struct manner how = { .steps = STEPS, .batch = even };
@@ -332,6 +360,8 @@ int main(int argc, char **argv)
 		test_pace(0, even);
 		test_pace(1, uneven);
 	}
+	if (wanted("resume"))
+		test_resume();
 	test_alone();
 	if (wanted("refused")) {
 		test_refused("topology.graph=ring", "has none");

@@ -105,7 +105,7 @@ static void test_compressor(struct kit *k, enum oracle_method m, double density,
 	bool same = true, left_alone = true;
 	struct config *config = kit_config(&p, "bucket", "none");
 	struct trace trace;
-	struct reader reader = { { read_vector, read_number }, k, &trace };
+	struct reader reader = { .visitor = { .vector = read_vector, .number = read_number }, .kit = k, .trace = &trace };
 	struct range ranges[2] = { kit_range(1), kit_range(3) };        /* not all of the arena: the rest must be left alone */
 	struct oracle o;
 	struct compress c;

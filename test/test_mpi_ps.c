@@ -315,11 +315,13 @@ static void test_bytes(void)
 	for (int i = 0; i < 2; i++) {
 		struct outcome *out = run_ps(&kits[0], &p[i], "model", &how);
 		double up = (double)how.steps * (4 * KIT_N + 56 * S), down = (i ? 4 : 9) * 4 * KIT_N * W;
-		double ends = 56.0 * S, served_bytes = sum_everywhere(R < W ? 0 : out->sent);
+		double state = i * 56.0 * S, ends = 56.0 * S,         /* ssp's state is the servers' */
+		       served_bytes = sum_everywhere(R < W ? 0 : out->sent);
 
-		all_ok(R >= W || (out->trace.bytes == up && out->sent == up + ends && fabs(out->trace.said * (double)how.steps - up) < 1e-6),
+		all_ok(R >= W || (out->trace.bytes == up + state && out->sent == up + state + ends &&
+		                  fabs(out->trace.said * (double)how.steps - up) < 1e-6),
 		       "S=%d, %s: a worker sends its vectors and %d bytes a request", S, p[i].algorithm->name, 56);
-		all_ok(served_bytes == down, "S=%d, %s: the servers send what was read", S, p[i].algorithm->name);
+		all_ok(served_bytes == down + i * 4 * KIT_N * W, "S=%d, %s: the servers send what was read", S, p[i].algorithm->name);
 		outcome_free(out);
 	}
 }
@@ -504,6 +506,62 @@ static void test_tickets(int every, const int *batch, int kit)
 	free(all);
 }
 
+/* Servers and workers end, others begin with what the workers have kept: the same bits as without the break. */
+static void test_resume(const struct oracle_algorithm *a, int staleness, int every, int kit)
+{
+	enum { STEPS = 13, BREAK = 7 };
+	struct snapshot saved = { 0 }, again = { 0 };
+	struct manner how = { .steps = STEPS, .batch = uneven }, first = how, second = how;
+	struct oracle_setup p = ps_setup(a, 1, kit ? 3 : 1, uneven, "model", staleness, every);
+	struct outcome *whole = run_ps(&kits[kit], &p, "model", &how), *part;
+	bool same = true;
+
+	first.steps = BREAK;
+	first.save = &saved;
+	outcome_free(run_ps(&kits[kit], &p, "model", &first));
+	second.from = BREAK;
+	second.load = &saved;
+	second.save = &again;
+	part = run_ps(&kits[kit], &p, "model", &second);
+	for (int64_t i = BREAK * KIT_N; i < STEPS * KIT_N; i++)
+		same = same && whole->trace.x[i] == part->trace.x[i];
+	same = same && (R >= W || (saved.same && saved.entries == again.entries));
+	all_ok(same, "S=%d, %s: servers and workers that begin with what was kept go on to the same bits", S, a->name);
+	snapshot_free(&saved);
+	snapshot_free(&again);
+	outcome_free(whole);
+	outcome_free(part);
+}
+
+/* And what tickets were given for. */
+static void test_resume_tickets(void)
+{
+	enum { MOST = 240 };
+	int64_t until[2][2] = { { 0, 0 }, { 0, 0 } }, taken[ORACLE_WORKERS], *all = xcalloc((size_t)P, sizeof(*all)), samples = 0;
+	struct snapshot saved = { 0 };
+	struct manner how = { .steps = MOST, .batch = even, .until = until[0], .save = &saved, .pace = R == 0 ? 3e-3 : 1e-3 };
+	struct oracle_setup p = ps_setup(&asp, 1, 1, even, "model", -1, 3);
+	struct outcome *out;
+
+	until[0][0] = 5 * 4 * W;
+	until[1][0] = 9 * 4 * W;
+	out = run_ps(&kits[0], &p, "model", &how);
+	how.from = out->trace.taken;
+	outcome_free(out);
+	how.load = &saved;
+	how.save = NULL;
+	how.until = until[1];
+	out = run_ps(&kits[0], &p, "model", &how);
+	comm_host_gather(verdicts, &out->trace.taken, all, sizeof(*all));
+	memcpy(taken, all, (size_t)W * sizeof(*taken));
+	samples = 4 * sum_of(taken, W);
+	all_ok(samples == until[1][0] && (R >= W || out->trace.claimed == samples), "S=%d, asp: and to the planned samples, %d of %d", S,
+	       (int)samples, (int)until[1][0]);
+	outcome_free(out);
+	snapshot_free(&saved);
+	free(all);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -526,6 +584,13 @@ int main(int argc, char **argv)
 		test_staleness();
 		for (int every = 1; every <= 3 && wanted("tickets"); every += 2)
 			test_tickets(every, every == 1 ? even : uneven, every == 1);
+		for (int k = 0; k < 2 && wanted("resume"); k++) {
+			test_resume(&ssp, 0, 1, k);
+			if (W == 1)             /* nobody else whose updates come sooner or later */
+				test_resume(&asp, -1, 2, k);
+		}
+		if (wanted("resume"))
+			test_resume_tickets();
 		kits_close();
 	}
 	return ranks_close();

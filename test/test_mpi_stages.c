@@ -268,6 +268,52 @@ static void claim_period(struct kit *k, const char *what, struct pace pace, int 
 	all_ok(good, "adaptive, %s: an exchange %s: period %lld", k->driver, what, (long long)last(&log));
 }
 
+static int brief_keys(const struct oracle_setup *p, const char **sets)
+{
+	(void)p;
+	sets[0] = xstrdup("sync.every=1");
+	sets[1] = xstrdup("sync.period_max=1");
+	return 2;
+}
+
+static void keep_reason(void *context, int64_t t, const char *what, int64_t value, const char *why)
+{
+	char *first = context;
+
+	(void)t, (void)what, (void)value;
+	if (!*first)
+		snprintf(first, 80, "%s", why);
+}
+
+/* A break between a measurement and the decision by it. */
+static void claim_resumed(struct kit *k)
+{
+	enum { STEPS = 9, BREAK = 5 };
+	static const struct oracle_algorithm brief = { .name = "adaptive", .keys = brief_keys };
+	struct snapshot saved = { 0 };
+	char reason[80] = "";
+	struct manner how = { .steps = STEPS, .batch = even }, first = how,
+	              second = { .steps = STEPS, .batch = even, .from = BREAK, .load = &saved, .log = keep_reason, .log_context = reason };
+	struct oracle_setup p = setup(&brief, DENSE, 1, 1, 1, even, "model", "none");
+	struct trace trace[3];
+	bool same = true;
+
+	first.steps = BREAK;
+	first.save = &saved;
+	p.seed = 3;
+	for (int i = 0; i < 3; i++) {
+		trace_open(&trace[i], STEPS, KIT_N);
+		kit_train(k, &p, "model", "none", i == 0 ? &how : i == 1 ? &first : &second, &trace[i]);
+	}
+	for (int64_t i = BREAK * KIT_N; i < STEPS * KIT_N; i++)
+		same = same && trace[0].x[i] == trace[2].x[i];
+	all_ok(same && saved.same, "adaptive, %s: saved and loaded, the same bits", k->driver);
+	all_ok(!strncmp(reason, "exchange", 8), "adaptive, %s: and the next decision goes by what was measured before: %s", k->driver, reason);
+	for (int i = 0; i < 3; i++)
+		trace_close(&trace[i]);
+	snapshot_free(&saved);
+}
+
 static void test_adaptive(struct kit *k)
 {
 	char list[400] = "";
@@ -276,6 +322,7 @@ static void test_adaptive(struct kit *k)
 
 	if (!wanted("adaptive"))
 		return;
+	claim_resumed(k);
 	if (P > 2) {
 		all_skip("adaptive", "is measured with one or two ranks");
 		return;

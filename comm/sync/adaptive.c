@@ -33,6 +33,7 @@
  * that computing slows down is measured as slow as it is.
  */
 #include <math.h>
+#include <stdio.h>
 
 #include "../../core/clock.h"
 #include "../../core/config.h"
@@ -295,7 +296,28 @@ static void adaptive_consensus(struct sync *s, float *out)
 	sync_mean_model(s, out);
 }
 
-/* The exchange in flight is state, too. The window is not: the first one of a resumed run measures nothing. */
+/* What the next decision will go by: on the host once the exchange behind it has come. */
+static void visit_figures(struct sync *s, struct state_visitor *v)
+{
+	struct adaptive *state = s->state;
+
+	s->device->ops->stream->sync(s->comm->stream);
+	for (int r = 0; r < s->comm->size; r++) {
+		double *value[2] = { &state->agreed[r].step, &state->agreed[r].exchange };
+
+		for (int i = 0; i < 2; i++) {
+			union state_real real = { .value = *value[i] };
+			char name[40];
+
+			snprintf(name, sizeof(name), "%s of rank %d", i ? "exchange" : "step", r);
+			v->number(v, name, &real.bits);
+			*value[i] = real.value;
+		}
+	}
+}
+
+/* The exchange in flight is state, too, and the figures on their way. The window is not: the first one of a resumed run measures
+ * nothing. */
 static void adaptive_state(struct sync *s, struct state_visitor *v)
 {
 	struct adaptive *state = s->state;
@@ -309,6 +331,7 @@ static void adaptive_state(struct sync *s, struct state_visitor *v)
 	v->number(v, "round_end", &state->end);
 	v->number(v, "rounds", &state->rounds);
 	v->number(v, "decided", &state->decided);
+	visit_figures(s, v);
 }
 
 /* With the period under way; our figures are 16 bytes to each rank. */

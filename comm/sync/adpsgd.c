@@ -166,8 +166,8 @@ static void adpsgd_state(struct sync *s, struct state_visitor *v)
 {
 	struct adpsgd *state = s->state;
 
-	adpsgd_settle(s);
 	v->number(v, "round", &state->round);
+	v->number(v, "samples", &state->tally.own);
 }
 
 /* At most: an exchange after each step. */

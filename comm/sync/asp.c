@@ -45,12 +45,7 @@ static int64_t asp_claim(struct sync *s, int64_t until)
 		ps_ticket(s->comm, (int)(state->read_every - state->clock % state->read_every), s->batch, until, state->ticket);
 		state->asked = true;
 	}
-	if (state->asked) {
-		s->device->ops->stream->sync(s->comm->stream);
-		state->asked = false;
-		state->left = state->ticket->steps;
-		state->samples = state->ticket->from;
-	}
+	ssp_take_ticket(s);
 	if (state->left == 0)
 		return state->samples;
 	state->left--;

@@ -118,7 +118,7 @@ static void convert_number(struct state_visitor *v, const char *name, int64_t *v
 static void post_local_begin(struct sync *s, int64_t t)
 {
 	struct post_local *state = s->state;
-	struct converter converter = { { convert_vector, convert_number }, s, 0 };
+	struct converter converter = { { .vector = convert_vector, .number = convert_number }, s, 0 };
 
 	if (state->switched)
 		return;

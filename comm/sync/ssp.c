@@ -119,13 +119,60 @@ void ssp_consensus(struct sync *s, float *out)
 	place(s, out, out);
 }
 
-/* The servers' part is consensus() minus reference. */
+void ssp_take_ticket(struct sync *s)
+{
+	struct ssp *state = s->state;
+
+	if (!state->asked)
+		return;
+	s->device->ops->stream->sync(s->comm->stream);
+	state->asked = false;
+	state->left = state->ticket->steps;
+	state->samples = state->ticket->from;
+}
+
+/* What the servers hold, into `update`; and how many samples they have given tickets for. Behind the round nobody takes any more. */
+static void fetch(struct sync *s)
+{
+	struct ssp *state = s->state;
+
+	ssp_take_ticket(s);
+	s->device->ops->stream->wait(s->compute, state->done);
+	comm_fork(s->comm, s->compute);
+	ps_total(s->comm, state->update, s->n);
+	if (state->until)
+		ps_ticket(s->comm, 0, s->batch, state->until, state->ticket);
+	comm_mark(s->comm, state->done);
+	s->device->ops->stream->wait(s->compute, state->done);
+	s->device->ops->stream->sync(s->comm->stream);
+	state->taken = state->until ? state->ticket->from : 0;
+}
+
+static void put_back(struct sync *s)
+{
+	struct ssp *state = s->state;
+
+	comm_fork(s->comm, s->compute);
+	ps_load(s->comm, state->update, s->n, state->clock, state->taken);
+	comm_mark(s->comm, state->done);
+	s->device->ops->stream->wait(s->compute, state->done);
+}
+
+/* The servers' state travels with the workers': each names all of it, and gives it back together with the others. */
 void ssp_state(struct sync *s, struct state_visitor *v)
 {
 	struct ssp *state = s->state;
 
+	if (!v->loads)
+		fetch(s);
 	v->vector(v, "reference", s->device, state->start, s->n);
+	v->vector(v, "updates", s->device, state->update, s->n);
 	v->number(v, "clock", &state->clock);
+	v->number(v, "samples taken", &state->taken);
+	v->number(v, "samples", &state->samples);
+	v->number(v, "steps left", &state->left);
+	if (v->loads)
+		put_back(s);
 }
 
 double ssp_bytes(const struct sync *s, int workers)

@@ -193,6 +193,8 @@ void sync_epoch(struct sync *s, int64_t epoch)
 
 void sync_state(struct sync *s, struct state_visitor *v)
 {
+	if (s->ops->settle)
+		s->ops->settle(s);
 	for (int i = 0; i < s->optimizer->ops->slots(s->optimizer); i++)
 		v->vector(v, s->optimizer->ops->slot_name[i], s->device, s->optimizer->state[i], s->n);
 	v->number(v, "optimizer.t", &s->optimizer->t);

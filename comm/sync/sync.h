@@ -24,10 +24,12 @@
 struct lr_schedule;
 struct sync;
 
-/* Names every tensor and number that must survive; saving, loading and hashing are visitors. */
+/* Is told of every tensor and number that must survive; saving, loading and hashing are visitors. Loading goes to an algorithm that has
+ * been bound and has taken no step. */
 struct state_visitor {
 	void (*vector)(struct state_visitor *, const char *name, struct device *, float *data, int64_t n);
 	void (*number)(struct state_visitor *, const char *name, int64_t *value);
+	bool loads;                                                     /* it writes what it is told of, instead of reading it */
 };
 
 /* A real number as state: the visitor gets its bits. */
@@ -56,12 +58,14 @@ struct sync_ops {
 	bool (*param_needed)(struct sync *, const struct range *);      /* (optional) forward is about to read it */
 	bool (*grad_ready)(struct sync *, const struct range *);        /* (optional) the kernels that finish it are queued */
 	void (*step)(struct sync *, int64_t t);                         /* backward of step t is queued */
-	/* (optional) All ranks together, before an evaluation: who is behind with his exchanges catches up, and nothing is in flight. What is
-	 * sent then counts as training's; the time does not, most of it is waiting for the slowest. */
+	/* These four are collective, at the same point of all workers' trainings.
+	 * (optional) Before an evaluation and before state(): who is behind with his exchanges catches up, and what is in flight lands, also
+	 * in x. What is sent then counts as training's; the time does not, most of it is waiting for the slowest. */
 	void (*settle)(struct sync *);
-	/* The averaged model into out (device memory, n floats), in stream order of `compute`; never disturbs the trajectory. */
+	/* The averaged model into out (device memory, n floats), in stream order of `compute`; does not disturb the trajectory, except that
+	 * adpsgd settles for it, which changes when models meet. */
 	void (*consensus)(struct sync *, float *out);
-	void (*state)(struct sync *, struct state_visitor *);
+	void (*state)(struct sync *, struct state_visitor *);           /* what there is beside x and the optimizer's */
 	double (*bytes)(const struct sync *, int workers);              /* that a rank sends per step, on average */
 	double (*cost)(const struct sync *, const struct cost_model *); /* predicted seconds a step */
 	/* (optional) Warns, before a run of so many steps, if what the keys promise will not happen in it (beyond `alone`). */
@@ -117,7 +121,8 @@ bool sync_grad_ready(struct sync *, const struct range *);
 void sync_step(struct sync *, int64_t t);
 void sync_settle(struct sync *);
 void sync_epoch(struct sync *, int64_t epoch);                  /* a new epoch begins: density warm-up, switches */
-void sync_state(struct sync *, struct state_visitor *);         /* the algorithm's, the compressor's, the optimizer's */
+/* The algorithm's, the compressor's, the optimizer's; not x, which may change here: save it afterwards. All workers together. */
+void sync_state(struct sync *, struct state_visitor *);
 
 /* ---- for the algorithms ---- */
 

@@ -106,6 +106,11 @@ void ps_total(struct comm *comm, float *out, int64_t n)
 	trade(comm, (struct ps_request){ .kind = PS_TOTAL, .type = DTYPE_F32 }, NULL, out, n, sizeof(float), NULL);
 }
 
+void ps_load(struct comm *comm, float *sum, int64_t n, int64_t clock, int64_t taken)
+{
+	trade(comm, (struct ps_request){ .kind = PS_LOAD, .type = DTYPE_F32, .clock = clock, .least = taken }, sum, sum, n, sizeof(float), NULL);
+}
+
 void ps_end(struct comm *comm)
 {
 	for (int s = 0; s < comm->servers; s++)

@@ -57,6 +57,9 @@ void ps_push(struct comm *, float *update, int64_t n, const struct ps_step *);
 void ps_ticket(struct comm *, int steps, int64_t batch, int64_t until, struct ps_ticket *);
 /* A round: the sum of all updates. */
 void ps_total(struct comm *, float *out, int64_t n);
+/* A round: servers hold `sum` from now on (the same of all workers, as ps_total() gave it), this worker's clock, and how many samples they
+ * have given tickets for. A ticket for 0 steps tells the latter. */
+void ps_load(struct comm *, float *sum, int64_t n, int64_t clock, int64_t taken);
 void ps_end(struct comm *);             /* this worker is done: ps_serve() returns when all have said so. The host waits */
 
 double ps_bytes(int64_t n, int servers);        /* that a worker sends with a vector of n floats: itself and the requests in front */

@@ -9,6 +9,7 @@ enum ps_kind {
 	PS_ORDERED,             /* a round: payload n floats, added to what the server holds; answer: that */
 	PS_TOTAL,               /* a round: answer: what the server holds */
 	PS_PUSH,                /* payload n floats, added at once; answer, if uses > 0: what the server holds */
+	PS_LOAD,                /* a round: payload n floats, the same of all: what the server holds from now on; answer: that */
 	PS_TICKET,              /* answer: a ticket */
 	PS_END,
 };
@@ -17,7 +18,7 @@ enum ps_kind {
 struct ps_request {
 	int32_t kind, type, op, uses;
 	int64_t n;              /* of the shard */
-	int64_t clock, least;
+	int64_t clock, least;   /* PS_LOAD: of that worker from now on; samples of all tickets */
 	int64_t until;          /* the last server answers with a ticket for `uses` steps of `batch` samples, too; 0: it does not */
 	int64_t batch;
 };

@@ -5,6 +5,7 @@
  *       round   keep its payload; add up what has come of the ranks 0, 1, … without a gap. When all have asked: answer all
  *       push    sum += payload;  clock of that worker += 1;  answer the waiting reads whose `least` the slowest clock has reached
  *       ticket  if taken < until: the next steps of it, up to `uses`;  taken += their samples
+ *       load    (a round) sum, clocks and taken are what the workers say
  *       end     when all workers have said so: leave
  *
  *     worker 0   | step | push | read | step | push | waits … … … … | read |       staleness 1: worker 0, a clock ahead, may not
@@ -203,12 +204,25 @@ static void push(struct server *v, int worker)
 	answer_reads(v);
 }
 
+static void load(struct server *v)
+{
+	device(v)->mem->copy(v->comm->stream, v->sum, v->client[0].slot, (size_t)v->n * sizeof(float), COPY_DEVICE);
+	v->taken = v->client[0].asks.least;
+	v->updates = 0;
+	for (int w = 0; w < v->comm->size; w++)
+		v->updates += v->client[w].clock = v->client[w].asks.clock;
+	for (int w = 0; w < v->comm->size; w++)
+		v->client[w].seen = v->updates - v->client[w].clock;
+}
+
 /* All have asked, and rank 0's slot is the sum of all. */
 static void end_round(struct server *v, const struct ps_request *r)
 {
 	struct comm *comm = v->comm;
 	bool held = r->kind != PS_REDUCE;
 
+	if (r->kind == PS_LOAD)
+		load(v);
 	if (r->kind == PS_ORDERED) {
 		device(v)->vec->reduce(comm->stream, v->n, DTYPE_F32, REDUCE_SUM, v->client[0].slot, v->sum);
 		for (int w = 0; w < comm->size; w++)
@@ -237,7 +251,7 @@ static void join_round(struct server *v, int worker)
 		if (q->kind == PS_PUSH)         /* still waits for a read; it will come */
 			break;
 		CHECK(q->kind == r.kind && q->n == r.n && q->type == r.type && q->op == r.op);
-		if (v->added > 0 && payload(&r))
+		if (v->added > 0 && payload(&r) && r.kind != PS_LOAD)
 			device(v)->vec->reduce(comm->stream, r.n, (enum dtype)r.type, (enum reduce)r.op, v->client[v->added].slot,
 			                       v->client[0].slot);
 	}

@@ -18,6 +18,7 @@ struct trace {
 	double *took;                   /* steps: seconds from the end of backward until the new model is there */
 	double bytes, said;             /* sent by this rank in all; what sync->ops->bytes says of a step */
 	int64_t taken, claimed;         /* own steps; what the last claim said */
+	bool late;                      /* x changed after the state visitor had been told of something */
 	double *moved;                  /* n: sum over t of lr g of this worker, exactly the floats that were handed over */
 };
 
