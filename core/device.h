@@ -132,6 +132,25 @@ struct sparse_ops {
 	void (*put_back)(struct stream *, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual);
 };
 
+/* ---- matrices of low rank ---- */
+
+/*
+ * A matrix lies row by row, as tensors do in an arena; its factors of rank r are r vectors each, one after the other: p_k has an
+ * element a row, q_k one a column. 1 <= r <= rows. Sums are taken in a fixed order: a device repeats its bits.
+ */
+struct lowrank_ops {
+	/* Error feedback and the product with q: m += in;  p_k = m q_k. */
+	void (*right)(struct stream *, int64_t rows, int64_t cols, int rank, const float *in, float *m, const float *q, float *p);
+	/* The product with p: q_k = m^T p_k. */
+	void (*left)(struct stream *, int64_t rows, int64_t cols, int rank, const float *m, const float *p, float *q);
+	/* Gram-Schmidt in the order of k: p_0 … become orthonormal. A vector that, but for rounding, lies in the span of those before
+	 * it (zero does) gives way to a random one; on all devices the same. */
+	void (*orthonormalise)(struct stream *, int64_t rows, int rank, float *p);
+	/* out = sum_k p_k q_k^T;  m -= sum_k p_k own_k^T. */
+	void (*expand)(struct stream *, int64_t rows, int64_t cols, int rank, const float *p, const float *q, const float *own, float *m,
+	               float *out);
+};
+
 /* ---- layers: NHWC activations, OHWI weights ---- */
 
 struct conv_desc {
@@ -261,6 +280,7 @@ struct device_ops {
 	const struct stream_ops *stream;
 	const struct vec_ops *vec;
 	const struct sparse_ops *sparse;
+	const struct lowrank_ops *lowrank;
 	const struct nn_ops *nn;
 	/* NULL: it cannot be used here; error() and hint() say why. The CPU always can. */
 	struct device *(*open)(const struct device_config *);

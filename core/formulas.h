@@ -1,6 +1,6 @@
 /*
  * Formulas of more than one operation, written once and compiled for every device: PyTorch's SGD and AdamW, CoCoD-SGD's merge,
- * dropout, and where exact top-k looks for its sample. core/cpu/reference_vec.c has its own, in double: it is there to check these.
+ * dropout, when Gram-Schmidt gives a vector up, and where exact top-k looks for its sample. core/cpu/reference_vec.c has its own, in double: it is there to check these.
  *
  * The includer first defines HOST_DEVICE: `static inline` in C, `__host__ __device__ static inline` in CUDA. What does not change
  * from element to element is worked out once, by ..._factors_of().
@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "device.h"
+#include "philox.h"
 
 /* ---- SGD: g' = g + wd x; v' = first ? g' : mu v + g'; x' = x - lr (nesterov ? g' + mu v' : v') ---- */
 
@@ -94,6 +95,22 @@ HOST_DEVICE void merge_step(float avg, float *x, float *z, float *d)
 HOST_DEVICE uint32_t dropout_limit(float p) { return (uint32_t)((double)p * 0x1p32); }
 HOST_DEVICE float dropout_scale(float p) { return (float)(1 / (1 - (double)p)); }
 HOST_DEVICE float dropout_value(uint32_t word, uint32_t limit, float scale, float x) { return word < limit ? 0 : scale * x; }
+
+/* ---- Gram-Schmidt ---- */
+
+/* A vector of which the projection has left less than 1e-5 is made of little but the rounding of its elements. In squares. */
+HOST_DEVICE int lowrank_depends(double left, double before) { return !(left > 1e-10 * before); }
+
+/* What takes its place: element i of the k-th vector, in [-1, 1), at each try another one. */
+HOST_DEVICE float lowrank_random(int k, int attempt, int64_t i)
+{
+	const uint32_t key[2] = { 0x6c6f7772u, 0x616e6b00u };
+	uint32_t counter[4], word[4];
+
+	philox_counter((uint64_t)k, (uint32_t)attempt, (uint32_t)(i / 4), counter);
+	philox_block(counter, key, word);
+	return (float)(int32_t)word[i % 4] * 0x1p-31f;
+}
 
 /* ---- the sample of top-k ---- */
 
