@@ -28,6 +28,8 @@ void compress_bind(struct compress *c, struct comm *comm, const double *weight, 
 	c->comm = comm;
 	c->weight = weight;
 	c->n = n;
+	c->range = ranges;
+	c->ranges = count;
 	c->ops->bind(c, ranges, count);
 }
 
@@ -35,6 +37,11 @@ void compress_average(struct compress *c, const struct range *range, const float
 {
 	comm_delay(c->comm);
 	c->ops->average(c, range, in, out);
+}
+
+double compress_bytes(const struct compress *c, const struct range *range, int workers)
+{
+	return c->ops->range_bytes ? c->ops->range_bytes(c, range, workers) : c->ops->bytes(c, range->n, workers);
 }
 
 void compress_epoch(struct compress *c, int64_t epoch)

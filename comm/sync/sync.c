@@ -103,6 +103,8 @@ void sync_cut(struct sync *s, struct range *part, int parts)
 		part += part_end == to;
 		bucket += bucket_end == to;
 	}
+	s->compress.range = s->piece;
+	s->compress.ranges = s->pieces;
 }
 
 void sync_bind(struct sync *s, struct comm *comm, struct stream *compute, struct optimizer *optimizer, float *x, float *g, const int *batch)
@@ -200,7 +202,7 @@ double sync_average_bytes(const struct sync *s, int workers)
 	double bytes = 0;
 
 	for (int i = 0; i < s->pieces; i++)
-		bytes += s->compress.ops->bytes(&s->compress, s->piece[i].n, workers);
+		bytes += compress_bytes(&s->compress, &s->piece[i], workers);
 	return bytes;
 }
 
