@@ -58,9 +58,13 @@ void report_dry_run(struct run *run)
 	     run->sync.ops->name, run->sync.compress.ops->name);
 	note("  %8s %14s %12s %12s %12s", "workers", "MB/step/rank", "step ms", "images/s", "efficiency");
 	for (int p = 1; p <= 1024; p *= 2) {
-		struct cost_model m = { p, latency, 8e-9 / gbit, forward, backward, run->net.n };
-		double step = run->sync.ops->cost(&run->sync, &m);
+		struct cost_model m = run_link(run, p);
+		double step;
 
+		m.forward = forward;
+		m.backward = backward;
+		m.n = run->net.n;
+		step = run->sync.ops->cost(&run->sync, &m);
 		note("  %8d %14.4f %12.2f %12.1f %11.1f%%", p, run->sync.ops->bytes(&run->sync, p) / 1e6, 1e3 * step, p * run->batch[0] / step,
 		     100 * alone / step);
 	}

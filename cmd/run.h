@@ -89,6 +89,8 @@ void run_load(struct run *, const struct batch *);              /* the batch int
 void run_clock(struct run *);                                   /* brings run->spent up to now */
 struct spent run_counters(struct run *);                        /* where the counters behind it stand, evaluation included */
 static inline bool run_serves(const struct run *run) { return run->world.rank >= run->workers; }
+struct cost_model run_link(const struct run *, int workers);    /* cluster.inter and .intra; of computing it says nothing */
+void run_plan_allreduce(struct run *);                          /* topology.allreduce, for run->comm */
 int run_train(struct run *);                                    /* exit status */
 int run_serve(struct run *);                                    /* what a server does instead, until all workers have ended */
 void run_evaluate(struct run *);                                /* averaged model on the test set: sets test_loss, test_accuracy */

@@ -99,6 +99,8 @@ static const struct option cluster_options[] = {
 	{ "preset", OPTION_STRING, NULL, 0, 0, NULL, "name of a file in scripts/clusters that is read first" },
 	{ "inter.latency_us", OPTION_FLOAT, "50.0", 0, 1e7, NULL, "between two nodes: microseconds that a message takes at least" },
 	{ "inter.gbit_per_s", OPTION_FLOAT, "10.0", 1e-6, 1e5, NULL, "between two nodes: bandwidth" },
+	{ "intra.latency_us", OPTION_FLOAT, "2.0", 0, 1e7, NULL, "inside a node: microseconds that a message takes at least" },
+	{ "intra.gbit_per_s", OPTION_FLOAT, "80.0", 1e-6, 1e5, NULL, "inside a node: bandwidth" },
 	{ "slowdown", OPTION_LIST, "[]", 1, 1e6, NULL,
 	  "a factor of each rank (those left out: 1): its forward and backward take so many times as long, for experiments" },
 	{ "compute.images_per_s", OPTION_FLOAT, "0.0", 0, 1e9, NULL, "speed of one worker, for the prediction of --dry-run; 0: is measured" },
