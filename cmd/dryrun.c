@@ -55,7 +55,7 @@ void report_dry_run(struct run *run)
 	note("compute    %.2f ms a step of %d images (forward %.2f, backward %.2f), %s", 1e3 * alone, run->batch[0], 1e3 * forward,
 	     1e3 * backward, given > 0 ? "from cluster.compute.images_per_s" : "measured here");
 	note("network    %g us latency, %g Gbit/s (cluster.inter); formulas of %s with %s, no contention", latency * 1e6, gbit,
-	     run->sync.ops->name, run->sync.compress.ops->name);
+	     run->sync.ops->name, run->sync.compress.name);
 	note("  %8s %14s %12s %12s %12s", "workers", "MB/step/rank", "step ms", "images/s", "efficiency");
 	for (int p = 1; p <= 1024; p *= 2) {
 		struct cost_model m = run_link(run, p);

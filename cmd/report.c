@@ -181,7 +181,7 @@ void report_start(struct run *run)
 	if (run->world.rank == 0)
 		net_print(&run->net, stdout);
 	note("algorithm  %s (%s)", run->sync.ops->name, run->sync.ops->paper);
-	note("compress   %s (%s)", run->sync.compress.ops->name, run->sync.compress.ops->paper);
+	note("compress   %s (%s)", run->sync.compress.name, run->sync.compress.ops->paper);
 	note("optimizer  %s, lr %g %s; effective batch %d", run->optimizer.ops->name, run->lr.base,
 	     config_string(c, "optimizer.schedule"), run->batch_total);
 	if (run->comm->plan && run->world.size > 1)
@@ -319,7 +319,7 @@ static void write_summary(struct run *run, const struct account *all, const stru
 
 	json_begin(&j, f);
 	json_string(&j, "algorithm", run->sync.ops->name);
-	json_string(&j, "compress", run->sync.compress.ops->name);
+	json_string(&j, "compress", run->sync.compress.name);
 	json_string(&j, "model", run->net.name);
 	json_string(&j, "dataset", run->data.def->name);
 	json_string(&j, "device", run->device->ops->name);

@@ -65,7 +65,7 @@ static const struct option topology_options[] = {
 };
 
 static const struct option compress_options[] = {
-	{ "method", OPTION_STRING, "\"none\"", 0, 0, NULL, "what of a vector is sent" },
+	{ "method", OPTION_STRING | OPTION_LIST, "\"none\"", 0, 0, NULL, "what of a vector is sent; (\"topk\", \"fp16\"): and its values as what" },
 	{ 0 },
 };
 
@@ -164,6 +164,9 @@ const struct schema *schema_all(void)
 	ADD_ALL("topology", "kind", topology_list, paper);
 	add("compress", NULL, NULL, compress_options, "compression of what is sent");
 	ADD_ALL("compress", "method", compress_list, paper);
+	for (int i = 0; compress_halves[i].name; i++)
+		if (!compress_find(compress_halves[i].name))
+			add("compress", "method", compress_halves[i].name, NULL, compress_halves[i].help);
 	add("schedule", NULL, NULL, schedule_options, "the pieces that are sent");
 	ADD_ALL("schedule", "fusion", schedule_list, paper);
 	add("comm", NULL, NULL, comm_options, "the transport of the messages");

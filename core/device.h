@@ -116,6 +116,12 @@ struct sparse {
 	float value;
 };
 
+/* How the values of a list are sent in two bytes each: IEEE's binary16, or the upper half of a float. */
+enum half_type { HALF_NONE, HALF_FP16, HALF_BF16 };
+
+/* Such a list of k on the wire: k indices, then k values, then up to a multiple of 4. */
+static inline int64_t sparse_half_bytes(int64_t k) { return 4 * k + (k + 1) / 2 * 4; }
+
 struct sparse_ops {
 	size_t (*work_size)(int64_t n, int64_t k);      /* bytes of scratch that topk() and merge() need for these sizes */
 	/* Error feedback and exact top-k: acc = residual + in; out = the k largest |acc| (ties: lower index wins), sorted by index;
@@ -130,6 +136,10 @@ struct sparse_ops {
 	void (*survive)(struct stream *, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive);
 	/* What did not survive goes back: residual[own[j].index] += own[j].value where !alive[j]. */
 	void (*put_back)(struct stream *, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual);
+	/* Values to the nearest half (ties to even; beyond the largest one: the largest), wire: sparse_half_bytes(k), 4-byte aligned.
+	 * What rounding takes away goes back: residual[in[j].index] += what is lost. */
+	void (*pack)(struct stream *, int64_t k, enum half_type, const struct sparse *in, float *residual, void *wire);
+	void (*unpack)(struct stream *, int64_t k, enum half_type, const void *wire, struct sparse *out);
 };
 
 /* ---- matrices of low rank ---- */

@@ -55,7 +55,7 @@ static inline const struct schema *kit_schema(void)
 		{ { "name", OPTION_STRING, "\"sgd\"", 0, 0, NULL, "" }, { 0 } },
 		{ { "algorithm", OPTION_STRING, "\"ssgd\"", 0, 0, NULL, "" }, { 0 } },
 		{ { "kind", OPTION_STRING, "\"all-reduce\"", 0, 0, NULL, "" }, { 0 } },
-		{ { "method", OPTION_STRING, "\"none\"", 0, 0, NULL, "" }, { 0 } },
+		{ { "method", OPTION_STRING | OPTION_LIST, "\"none\"", 0, 0, NULL, "" }, { 0 } },
 		{ { "fusion", OPTION_STRING, "\"none\"", 0, 0, NULL, "" }, { 0 } },
 	};
 	static struct schema rows[64];
@@ -76,6 +76,8 @@ static inline const struct schema *kit_schema(void)
 	rows[count++] = (struct schema){ "compress", NULL, NULL, select[3], "" };
 	for (int i = 0; compress_list[i]; i++)
 		rows[count++] = (struct schema){ "compress", "method", compress_list[i]->name, compress_list[i]->options, "" };
+	for (int i = 0; compress_halves[i].name; i++)
+		rows[count++] = (struct schema){ "compress", "method", compress_halves[i].name, NULL, "" };
 	rows[count++] = (struct schema){ "schedule", NULL, NULL, select[4], "" };
 	for (int i = 0; schedule_list[i]; i++)
 		rows[count++] = (struct schema){ "schedule", "fusion", schedule_list[i]->name, schedule_list[i]->options, "" };

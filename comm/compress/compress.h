@@ -22,6 +22,7 @@ struct compress_ops {
 	const char *name, *paper;
 	const struct option *options;
 	bool only_sums;                 /* it needs nothing but comm_allreduce(): parameter servers do */
+	bool halves;                    /* its values can be sent as c->half says */
 	bool any_cut;                   /* the average does not depend on how the arena is cut: pieces may go as they become final */
 	size_t state_size;
 	int (*init)(struct compress *, const struct config *);          /* reads the keys; -1: error recorded. No device needed */
@@ -40,6 +41,8 @@ struct compress_ops {
 struct compress {
 	const struct compress_ops *ops;
 	struct comm *comm;              /* NULL before compress_bind */
+	char name[40];                  /* for the user: "topk", "topk + fp16" */
+	enum half_type half;                 /* what values are sent as: compress.method = ("topk", "fp16") */
 	const double *weight;           /* w_i of every rank; owned by the sync */
 	bool per_bucket;                /* each bucket of the schedule by itself (else the whole model as one vector) */
 	int64_t n;                      /* of the whole arena */
@@ -47,6 +50,13 @@ struct compress {
 	int ranges;
 	void *state;
 };
+
+/* The second name of a chain, ("topk", "fp16"): what the values of a sparse compressor are sent as. NULL-terminated. */
+struct compress_half {
+	const char *name, *help;
+	enum half_type half;
+};
+extern const struct compress_half compress_halves[];
 
 extern const struct compress_ops *const compress_list[];        /* NULL-terminated */
 const struct compress_ops *compress_find(const char *name);
