@@ -199,7 +199,7 @@ static void test_auto(const int *host)
 	       fabs(seconds_of(&allreduce_doubling, 8, 30) - 3 * 31) < 1e-9, "costs of 6 and 8 workers are what the formulas say");
 }
 
-static bool done_for(const char *name, const char *word) { return !word || strstr(name, word); }
+static bool wanted(const char *name, const char *word) { return !word || strstr(name, word); }
 
 int main(int argc, char **argv)
 {
@@ -216,7 +216,7 @@ int main(int argc, char **argv)
 	comm = comm_open(&world, dev);
 	for (int layout = 0; layout < LAYOUTS; layout++)
 		for (int w = 0; w < WAYS; w++) {
-			if (!done_for(allreduce_list[w]->name, word) || (layout && allreduce_list[w] != &allreduce_hierarchical))
+			if (!wanted(allreduce_list[w]->name, word) || (layout && allreduce_list[w] != &allreduce_hierarchical))
 				continue;
 			layout_of(layout, host);
 			comm_plan_allreduce(comm, allreduce_list[w]->name, host, &(struct cost_model){ 0 });
@@ -227,7 +227,7 @@ int main(int argc, char **argv)
 			if (layout % 2 == 0 && P <= 5)
 				test_segments(allreduce_list[w]);
 		}
-	if (done_for("auto", word)) {
+	if (wanted("auto", word)) {
 		layout_of(0, host);
 		test_auto(host);
 	}

@@ -158,7 +158,8 @@ static void test_groups(void)
 
 		test_group(a, NULL, DENSE, 1, "model");
 		for (int c = 0; oracle_compressors[c] && !a->dense_only; c++)
-			test_group(a, oracle_compressors[c], DENSE, 1, "model");
+			if (i < BASIC || !oracle_compressors[c]->few)
+				test_group(a, oracle_compressors[c], DENSE, 1, "model");
 		for (int m = TOPK; m <= GTOPK && !a->dense_only; m++)
 			for (int d = 0; d < (i < BASIC ? 3 : 2); d++) {
 				if (i < BASIC || d == 1)

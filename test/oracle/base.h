@@ -73,6 +73,7 @@ struct rng;
 /* One compressor, in a file of its own, compress_NAME.h, written from its paper. */
 struct oracle_compressor {
 	const char *name;               /* of compress.method */
+	bool few;                       /* finding seeds takes time: only under the three algorithms that stand for all */
 	double bound;                   /* how far a trajectory in float may be from the one in double */
 	void (*draw)(struct oracle_setup *, struct rng *);      /* the keys, at random */
 	int (*keys)(const struct oracle_setup *, const char **sets);    /* writes "compress.KEY=VALUE" (xasprintf), returns how many */

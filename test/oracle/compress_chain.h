@@ -73,6 +73,7 @@ static inline double oracle_chain_bytes(const struct oracle_setup *p, int range)
 
 static const struct oracle_compressor oracle_topk_fp16 = {
 	.name = "(\"topk\", \"fp16\")",
+	.few = true,
 	.bound = 5e-6,
 	.draw = oracle_chain_draw,
 	.keys = oracle_chain_keys,
@@ -82,6 +83,7 @@ static const struct oracle_compressor oracle_topk_fp16 = {
 
 static const struct oracle_compressor oracle_topk_bf16 = {
 	.name = "(\"topk\", \"bf16\")",
+	.few = true,
 	.bound = 5e-6,
 	.draw = oracle_chain_draw,
 	.keys = oracle_chain_keys,
