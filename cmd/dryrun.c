@@ -95,12 +95,16 @@ static void print_prediction(const struct run *run, const struct pace *pace)
 	double alone = pace->forward + pace->backward, batch = (double)run->batch_total / run->workers;
 
 	note("network    %g us latency, %g Gbit/s (cluster.inter); formulas of %s with %s, no contention", latency * 1e6, gbit,
-	     run->sync.ops->name, run->sync.compress.ops->name);
+	     run->sync.ops->name, run->sync.compress.name);
 	note("  %8s %14s %12s %12s %12s", "workers", "MB/step/rank", "step ms", "images/s", "efficiency");
 	for (int p = 1; p <= 1024; p *= 2) {
-		struct cost_model m = { p, latency, 8e-9 / gbit, pace->forward, pace->backward, run->net.n };
-		double step = run->sync.ops->cost(&run->sync, &m);
+		struct cost_model m = run_link(run, p);
+		double step;
 
+		m.forward = pace->forward;
+		m.backward = pace->backward;
+		m.n = run->net.n;
+		step = run->sync.ops->cost(&run->sync, &m);
 		note("  %8d %14.4f %12.2f %12.1f %11.1f%%", p, run->sync.ops->bytes(&run->sync, p) / 1e6, 1e3 * step, p * batch / step,
 		     100 * alone / step);
 	}

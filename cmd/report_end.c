@@ -166,7 +166,7 @@ static void write_summary(struct run *run, const struct account *all, const stru
 
 	json_begin(&j, f);
 	json_string(&j, "algorithm", run->sync.ops->name);
-	json_string(&j, "compress", run->sync.compress.ops->name);
+	json_string(&j, "compress", run->sync.compress.name);
 	json_string(&j, "model", run->net.name);
 	json_string(&j, "dataset", run->data.def->name);
 	json_string(&j, "device", run->device->ops->name);

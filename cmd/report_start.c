@@ -154,9 +154,11 @@ void report_start(struct run *run)
 	if (run->world.rank == 0)
 		net_print(&run->net, stdout);
 	note("algorithm  %s (%s)", run->sync.ops->name, run->sync.ops->paper);
-	note("compress   %s (%s)", run->sync.compress.ops->name, run->sync.compress.ops->paper);
+	note("compress   %s (%s)", run->sync.compress.name, run->sync.compress.ops->paper);
 	note("optimizer  %s, lr %g %s; effective batch %d", run->optimizer.ops->name, run->lr.base,
 	     config_string(c, "optimizer.schedule"), run->batch_total);
+	if (run->comm->plan && run->world.size > 1)
+		note("all-reduce %s (of the whole model in one piece)", comm_allreduce_way(run->comm, 4.0 * (double)run->net.n));
 	print_world(run);
 	if (*unused)
 		note("unused     %s: not keys of what is selected", unused);

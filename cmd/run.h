@@ -96,6 +96,8 @@ void run_set_aside(struct run *, const struct spent *since);    /* what was spen
 static inline int64_t run_epoch_samples(const struct run *run) { return run->steps_per_epoch * run->batch_total; }
 static inline double run_epochs(const struct run *run, int64_t samples) { return (double)samples / (double)run_epoch_samples(run); }
 static inline bool run_serves(const struct run *run) { return run->world.rank >= run->workers; }
+struct cost_model run_link(const struct run *, int workers);    /* cluster.inter and .intra; of computing it says nothing */
+void run_plan_allreduce(struct run *);                          /* topology.allreduce, for run->comm */
 int run_train(struct run *);                                    /* exit status */
 int run_serve(struct run *);                                    /* what a server does instead, until all workers have ended */
 void run_evaluate(struct run *);                                /* averaged model on the test set: sets test_loss, test_accuracy */

@@ -65,7 +65,7 @@ static const struct option topology_options[] = {
 };
 
 static const struct option compress_options[] = {
-	{ "method", OPTION_STRING, "\"none\"", 0, 0, NULL, "what of a vector is sent" },
+	{ "method", OPTION_STRING | OPTION_LIST, "\"none\"", 0, 0, NULL, "what of a vector is sent; (\"topk\", \"fp16\"): and its values as what" },
 	{ 0 },
 };
 
@@ -99,6 +99,8 @@ static const struct option cluster_options[] = {
 	{ "preset", OPTION_STRING, NULL, 0, 0, NULL, "name of a file in scripts/clusters that is read first" },
 	{ "inter.latency_us", OPTION_FLOAT, "50.0", 0, 1e7, NULL, "between two nodes: microseconds that a message takes at least" },
 	{ "inter.gbit_per_s", OPTION_FLOAT, "10.0", 1e-6, 1e5, NULL, "between two nodes: bandwidth" },
+	{ "intra.latency_us", OPTION_FLOAT, "2.0", 0, 1e7, NULL, "inside a node: microseconds that a message takes at least" },
+	{ "intra.gbit_per_s", OPTION_FLOAT, "80.0", 1e-6, 1e5, NULL, "inside a node: bandwidth" },
 	{ "slowdown", OPTION_LIST, "[]", 1, 1e6, NULL,
 	  "a factor of each rank (those left out: 1): its forward and backward take so many times as long, for experiments" },
 	{ "compute.images_per_s", OPTION_FLOAT, "0.0", 0, 1e9, NULL, "speed of one worker, for the prediction of --dry-run; 0: is measured" },
@@ -163,6 +165,9 @@ const struct schema *schema_all(void)
 	ADD_ALL("topology", "kind", topology_list, paper);
 	add("compress", NULL, NULL, compress_options, "compression of what is sent");
 	ADD_ALL("compress", "method", compress_list, paper);
+	for (int i = 0; compress_halves[i].name; i++)
+		if (!compress_find(compress_halves[i].name))
+			add("compress", "method", compress_halves[i].name, NULL, compress_halves[i].help);
 	add("schedule", NULL, NULL, schedule_options, "the pieces that are sent");
 	ADD_ALL("schedule", "fusion", schedule_list, paper);
 	add("comm", NULL, NULL, comm_options, "the transport of the messages");

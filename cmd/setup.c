@@ -347,6 +347,7 @@ int run_bind(struct run *run)
 	run->comm->delay = config_float(run->config, "comm.delay_ms") * 1e-3;
 	if (run->servers)
 		ps_open(run->comm, run->servers);
+	run_plan_allreduce(run);
 	if (run_serves(run))
 		return 0;
 	net_bind(&run->net, run->device, run->compute, true);

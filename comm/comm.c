@@ -75,6 +75,7 @@ void comm_close(struct comm *comm)
 	ops->stream->close(comm->stream);
 	ops->stream->event_close(comm->forked);
 	ops->mem->free(comm->device, comm->work);
+	comm_unplan_allreduce(comm);
 	free(comm->host);
 	free(comm);
 }

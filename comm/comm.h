@@ -81,6 +81,7 @@ struct comm {
 	size_t work_bytes;
 	void *host;                     /* host memory, kept: comm_host_reduce() gathers here */
 	size_t host_bytes;
+	struct allreduce_plan *plan;    /* how comm_allreduce() is built: comm_plan_allreduce(); NULL: a ring */
 	void *state;                    /* the transport's */
 };
 

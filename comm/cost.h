@@ -10,6 +10,8 @@ struct cost_model {
 	double per_byte;                /* beta: seconds a byte, point to point */
 	double forward, backward;       /* seconds of computing a step, optimizer included in backward */
 	int64_t n;                      /* floats in the model */
+	int per_node;                   /* neighbouring workers on one node; 0: not known, each by itself */
+	double intra_latency, intra_per_byte;   /* between them */
 };
 
 #endif

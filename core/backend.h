@@ -16,7 +16,7 @@ extern "C" {
 struct device_ops;
 struct comm_ops;
 
-enum { BACKEND_ABI = 1 };               /* changes with every table that crosses the border */
+enum { BACKEND_ABI = 2 };               /* changes with every table that crosses the border */
 
 struct backend {
 	int abi;

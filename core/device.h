@@ -116,6 +116,12 @@ struct sparse {
 	float value;
 };
 
+/* How the values of a list are sent in two bytes each: IEEE's binary16, or the upper half of a float. */
+enum half_type { HALF_NONE, HALF_FP16, HALF_BF16 };
+
+/* Such a list of k on the wire: k indices, then k values, then up to a multiple of 4. */
+static inline int64_t sparse_half_bytes(int64_t k) { return 4 * k + (k + 1) / 2 * 4; }
+
 struct sparse_ops {
 	size_t (*work_size)(int64_t n, int64_t k);      /* bytes of scratch that topk() and merge() need for these sizes */
 	/* Error feedback and exact top-k: acc = residual + in; out = the k largest |acc| (ties: lower index wins), sorted by index;
@@ -130,6 +136,29 @@ struct sparse_ops {
 	void (*survive)(struct stream *, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive);
 	/* What did not survive goes back: residual[own[j].index] += own[j].value where !alive[j]. */
 	void (*put_back)(struct stream *, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual);
+	/* Values to the nearest half (ties to even; beyond the largest one: the largest), wire: sparse_half_bytes(k), 4-byte aligned.
+	 * What rounding takes away goes back: residual[in[j].index] += what is lost. */
+	void (*pack)(struct stream *, int64_t k, enum half_type, const struct sparse *in, float *residual, void *wire);
+	void (*unpack)(struct stream *, int64_t k, enum half_type, const void *wire, struct sparse *out);
+};
+
+/* ---- matrices of low rank ---- */
+
+/*
+ * A matrix lies row by row, as tensors do in an arena; its factors of rank r are r vectors each, one after the other: p_k has an
+ * element a row, q_k one a column. 1 <= r <= rows. Sums are taken in a fixed order: a device repeats its bits.
+ */
+struct lowrank_ops {
+	/* Error feedback and the product with q: m += in;  p_k = m q_k. */
+	void (*right)(struct stream *, int64_t rows, int64_t cols, int rank, const float *in, float *m, const float *q, float *p);
+	/* The product with p: q_k = m^T p_k. */
+	void (*left)(struct stream *, int64_t rows, int64_t cols, int rank, const float *m, const float *p, float *q);
+	/* Gram-Schmidt in the order of k: p_0 … become orthonormal. A vector that, but for rounding, lies in the span of those before
+	 * it (zero does) gives way to a random one; on all devices the same. */
+	void (*orthonormalise)(struct stream *, int64_t rows, int rank, float *p);
+	/* out = sum_k p_k q_k^T;  m -= sum_k p_k own_k^T. */
+	void (*expand)(struct stream *, int64_t rows, int64_t cols, int rank, const float *p, const float *q, const float *own, float *m,
+	               float *out);
 };
 
 /* ---- layers: NHWC activations, OHWI weights ---- */
@@ -261,6 +290,7 @@ struct device_ops {
 	const struct stream_ops *stream;
 	const struct vec_ops *vec;
 	const struct sparse_ops *sparse;
+	const struct lowrank_ops *lowrank;
 	const struct nn_ops *nn;
 	/* NULL: it cannot be used here; error() and hint() say why. The CPU always can. */
 	struct device *(*open)(const struct device_config *);

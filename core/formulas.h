@@ -1,6 +1,6 @@
 /*
  * Formulas of more than one operation, written once and compiled for every device: PyTorch's SGD and AdamW, CoCoD-SGD's merge,
- * dropout, and where exact top-k looks for its sample. core/cpu/reference_vec.c has its own, in double: it is there to check these.
+ * dropout, when Gram-Schmidt gives a vector up, floats in half as many bits, and where exact top-k looks for its sample. core/cpu/reference_vec.c has its own, in double: it is there to check these.
  *
  * The includer first defines HOST_DEVICE: `static inline` in C, `__host__ __device__ static inline` in CUDA. What does not change
  * from element to element is worked out once, by ..._factors_of().
@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "device.h"
+#include "philox.h"
 
 /* ---- SGD: g' = g + wd x; v' = first ? g' : mu v + g'; x' = x - lr (nesterov ? g' + mu v' : v') ---- */
 
@@ -94,6 +95,63 @@ HOST_DEVICE void merge_step(float avg, float *x, float *z, float *d)
 HOST_DEVICE uint32_t dropout_limit(float p) { return (uint32_t)((double)p * 0x1p32); }
 HOST_DEVICE float dropout_scale(float p) { return (float)(1 / (1 - (double)p)); }
 HOST_DEVICE float dropout_value(uint32_t word, uint32_t limit, float scale, float x) { return word < limit ? 0 : scale * x; }
+
+/* ---- Gram-Schmidt ---- */
+
+/* A vector of which the projection has left less than 1e-5 is made of little but the rounding of its elements. In squares. */
+HOST_DEVICE int lowrank_depends(double left, double before) { return !(left > 1e-10 * before); }
+
+/* What takes its place: element i of the k-th vector, in [-1, 1), at each try another one. */
+HOST_DEVICE float lowrank_random(int k, int attempt, int64_t i)
+{
+	const uint32_t key[2] = { 0x6c6f7772u, 0x616e6b00u };
+	uint32_t counter[4], word[4];
+
+	philox_counter((uint64_t)k, (uint32_t)attempt, (uint32_t)(i / 4), counter);
+	philox_block(counter, key, word);
+	return (float)(int32_t)word[i % 4] * 0x1p-31f;
+}
+
+/* ---- floats in half as many bits ---- */
+
+/* To the nearest, ties to even. What is finite stays finite; a NaN stays one. */
+HOST_DEVICE uint16_t half_of(int fp16, float v)
+{
+	union { float f; uint32_t bits; } u = { v };
+	uint32_t sign = u.bits >> 16 & 0x8000u, size = u.bits & 0x7fffffffu, shift, rest, half;
+
+	if (size >= 0x7f800000u)        /* infinite, or no number */
+		return (uint16_t)(sign | (fp16 ? 0x7c00u : 0x7f80u) | (size > 0x7f800000u ? 0x40u : 0));
+	if (!fp16) {
+		size = (size + 0x7fffu + (size >> 16 & 1)) >> 16;
+		return (uint16_t)(sign | (size > 0x7f7fu ? 0x7f7fu : size));
+	}
+	if (size < 0x33000000u)         /* less than half of the smallest, 2^-24 */
+		return (uint16_t)sign;
+	/* 14 bits away from a normal half's mantissa; one more for each power of two below 2^-14 */
+	shift = size < 0x38800000u ? 126u - (size >> 23) : 13u;
+	half = shift > 13u ? (size & 0x7fffffu) | 0x800000u : size - 0x38000000u;
+	rest = half & ((1u << shift) - 1);
+	half >>= shift;
+	half += rest > 1u << (shift - 1) || (rest == 1u << (shift - 1) && half & 1);
+	return (uint16_t)(sign | (half > 0x7bffu ? 0x7bffu : half));
+}
+
+HOST_DEVICE float half_value(int fp16, uint16_t half)
+{
+	union { uint32_t bits; float f; } u;
+	uint32_t sign = (uint32_t)(half & 0x8000u) << 16, size = half & 0x7fffu;
+
+	if (!fp16)
+		u.bits = sign | size << 16;
+	else if (size >= 0x7c00u)
+		u.bits = sign | 0x7f800000u | (size & 0x3ffu) << 13;
+	else if (size >= 0x400u)
+		u.bits = sign | ((size << 13) + 0x38000000u);
+	else
+		u.f = sign ? -(float)size * 0x1p-24f : (float)size * 0x1p-24f;
+	return u.f;
+}
 
 /* ---- the sample of top-k ---- */
 

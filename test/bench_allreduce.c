@@ -1,23 +1,23 @@
 /*
- * All-reduce: our ring beside MPI_Allreduce and, if the transport has one, its own, in turn in one run: milliseconds (median,
- * slowest rank) for a model's vector and smaller ones.
+ * All-reduce: each of our ways beside MPI_Allreduce and, if the transport has one, its own, in turn in one run: milliseconds (median,
+ * slowest rank) for a model's vector and smaller ones. For hierarchical, neighbouring pairs of ranks are a host.
  *
  *     mpirun -np 2 build/…/test/bench_allreduce [repetitions [device [transport]]]
  *
- * MPI_Allreduce is always on host memory. On "cuda" the ring's messages go through it, too, unless the transport is nccl.
+ * MPI_Allreduce is always on host memory. On "cuda" our messages go through it, too, unless the transport is nccl.
  */
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../comm/topology/topology.h"
+#include "../comm/topology/allreduce.h"
 #include "../core/clock.h"
 #include "../core/die.h"
 
-enum { WAYS = 3, LONGEST = 11173962 };
+enum { OWN = 4, MPI_WAY = OWN, LIBRARY, WAYS, LONGEST = 11173962 };
 
-static const char *const way_name[WAYS] = { "own ring", "MPI_Allreduce", "the transport's" };
+static const char *const way_name[WAYS] = { "ring", "doubling", "tree", "hierarchical", "MPI", "library" };
 static struct comm *comm, *control;
 
 static int by_value(const void *a, const void *b)
@@ -35,19 +35,19 @@ static double median(double *v, int n)
 
 static void allreduce(int way, float *v, float *host, int64_t n)
 {
-	if (way == 0)
-		ring_allreduce(comm, v, n, DTYPE_F32, REDUCE_SUM);
-	else if (way == 1)
+	if (way < OWN)
+		allreduce_list[way]->run(comm, v, n, DTYPE_F32, REDUCE_SUM);
+	else if (way == MPI_WAY)
 		MPI_Allreduce(MPI_IN_PLACE, host, (int)n, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
 	else
-		comm_allreduce(comm, v, n, DTYPE_F32, REDUCE_SUM);
+		comm->ops->allreduce(comm, v, n, DTYPE_F32, REDUCE_SUM);
 	comm->device->ops->stream->sync(comm->stream);
 }
 
 /* All vectors are zero, and stay it. */
 static void compare(float *v, float *host, int64_t n, int repetitions)
 {
-	int ways = comm->ops->allreduce ? WAYS : WAYS - 1;
+	int ways = comm->ops->allreduce && comm->size > 1 ? WAYS : WAYS - 1, best = 0;
 	double *took[WAYS], start, medians[WAYS];
 
 	for (int way = 0; way < ways; way++)
@@ -65,13 +65,14 @@ static void compare(float *v, float *host, int64_t n, int repetitions)
 	for (int way = 0; way < ways; way++) {
 		medians[way] = median(took[way], repetitions);
 		free(took[way]);
+		best = way < OWN && medians[way] < medians[best] ? way : best;
 	}
 	if (comm->rank != 0)
 		return;
 	printf("%10lld floats", (long long)n);
 	for (int way = 0; way < ways; way++)
-		printf("  %s %9.3f ms", way_name[way], 1e3 * medians[way]);
-	printf("  MPI / own %.2f\n", medians[1] / medians[ways == WAYS ? 2 : 0]);
+		printf("  %s %8.3f", way_name[way], 1e3 * medians[way]);
+	printf(" ms;  MPI / %s %.2f\n", way_name[best], medians[MPI_WAY] / medians[best]);
 }
 
 int main(int argc, char **argv)
@@ -86,6 +87,7 @@ int main(int argc, char **argv)
 	struct world world;
 	char why[400];
 	float *v, *host;
+	int *host_of;
 
 	if (repetitions < 1 || world_open(&world, "mpi")) {
 		fputs(errors_text(), stderr);
@@ -103,7 +105,12 @@ int main(int argc, char **argv)
 	comm = comm_open_over(ops, &world, dev, control, NULL);
 	v = dev->ops->mem->alloc(dev, LONGEST * sizeof(float));
 	host = xcalloc(LONGEST, sizeof(float));
-	comm_reserve(comm, ring_work(LONGEST, world.size, DTYPE_F32));
+	host_of = xcalloc((size_t)world.size, sizeof(*host_of));
+	for (int r = 0; r < world.size; r++)
+		host_of[r] = r / 2;
+	comm_plan_allreduce(comm, "hierarchical", host_of, &(struct cost_model){ 0 });
+	for (int way = 0; way < OWN; way++)
+		comm_reserve(comm, allreduce_list[way]->work(comm, LONGEST, DTYPE_F32));
 	if (world.rank == 0)
 		printf("%d ranks on %d host%s, %s, over %s (%s), progress by hook, median of %d\n", world.size, world.nodes,
 		       world.nodes == 1 ? "" : "s", dev->ops->describe(dev), ops->name, why, repetitions);
@@ -111,6 +118,7 @@ int main(int argc, char **argv)
 		compare(v, host, sizes[i], repetitions);
 	dev->ops->mem->free(dev, v);
 	free(host);
+	free(host_of);
 	comm_close(comm);
 	comm_close(control);
 	if (dev != cpu)

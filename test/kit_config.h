@@ -21,12 +21,17 @@ static bool kit_real[KIT_N];
 static inline void kit_layout(void)
 {
 	static const int64_t length[KIT_TENSORS] = { 48, 7, 100, 150, 64 };
+	static const struct { int dims; int64_t dim[4]; } shape[KIT_TENSORS] = {
+		{ 2, { 6, 8 } }, { 1, { 7 } }, { 4, { 5, 2, 2, 5 } }, { 2, { 15, 10 } }, { 1, { 64 } },
+	};
 	int64_t offset = 0;
 
 	for (int i = 0; i < KIT_TENSORS; i++) {
 		struct tensor_info *t = &kit_tensor[i];
 
-		*t = (struct tensor_info){ .kind = TENSOR_BIAS, .order = KIT_TENSORS - i, .dims = 1, .dim = { length[i] }, .offset = offset, .n = length[i] };
+		*t = (struct tensor_info){ .kind = shape[i].dims > 1 ? TENSOR_WEIGHT : TENSOR_BIAS, .order = KIT_TENSORS - i,
+		                           .dims = shape[i].dims, .offset = offset, .n = length[i] };
+		memcpy(t->dim, shape[i].dim, sizeof(t->dim));
 		snprintf(t->name, sizeof(t->name), "layer%d.weight", KIT_TENSORS - i);
 		for (int64_t j = 0; j < length[i]; j++)
 			kit_real[offset + j] = true;
@@ -50,7 +55,7 @@ static inline const struct schema *kit_schema(void)
 		{ { "name", OPTION_STRING, "\"sgd\"", 0, 0, NULL, "" }, { 0 } },
 		{ { "algorithm", OPTION_STRING, "\"ssgd\"", 0, 0, NULL, "" }, { 0 } },
 		{ { "kind", OPTION_STRING, "\"all-reduce\"", 0, 0, NULL, "" }, { 0 } },
-		{ { "method", OPTION_STRING, "\"none\"", 0, 0, NULL, "" }, { 0 } },
+		{ { "method", OPTION_STRING | OPTION_LIST, "\"none\"", 0, 0, NULL, "" }, { 0 } },
 		{ { "fusion", OPTION_STRING, "\"none\"", 0, 0, NULL, "" }, { 0 } },
 	};
 	static struct schema rows[64];
@@ -72,6 +77,8 @@ static inline const struct schema *kit_schema(void)
 	rows[count++] = (struct schema){ "compress", NULL, NULL, select[3], "" };
 	for (int i = 0; compress_list[i]; i++)
 		rows[count++] = (struct schema){ "compress", "method", compress_list[i]->name, compress_list[i]->options, "" };
+	for (int i = 0; compress_halves[i].name; i++)
+		rows[count++] = (struct schema){ "compress", "method", compress_halves[i].name, NULL, "" };
 	rows[count++] = (struct schema){ "schedule", NULL, NULL, select[4], "" };
 	for (int i = 0; schedule_list[i]; i++)
 		rows[count++] = (struct schema){ "schedule", "fusion", schedule_list[i]->name, schedule_list[i]->options, "" };
@@ -84,7 +91,7 @@ static const char *const momentum_name[] = { "local", "average", "reset" };
 
 static inline struct config *kit_config(const struct oracle_setup *p, const char *scope, const char *fusion)
 {
-	const char *sets[24];
+	const char *sets[32];
 	struct config *config;
 	char list[100] = "";
 	int count = 0;
@@ -94,7 +101,7 @@ static inline struct config *kit_config(const struct oracle_setup *p, const char
 	sets[count++] = xasprintf("sync.algorithm=%s", p->algorithm->name);
 	sets[count++] = xasprintf("sync.period=%d", (int)p->period);
 	sets[count++] = xasprintf("sync.momentum=%s", momentum_name[p->merged]);
-	sets[count++] = xasprintf("compress.method=%s", method_name[p->method]);
+	sets[count++] = xasprintf("compress.method=%s", p->compressor ? p->compressor->name : method_name[p->method]);
 	sets[count++] = xasprintf("compress.density=%.17g", p->density);
 	sets[count++] = xasprintf("compress.warmup=[%s]", list);
 	sets[count++] = xasprintf("compress.scope=%s", scope);
@@ -106,6 +113,8 @@ static inline struct config *kit_config(const struct oracle_setup *p, const char
 	sets[count++] = xasprintf("optimizer.weight_decay=%.17g", p->weight_decay);
 	if (p->algorithm->keys)
 		count += p->algorithm->keys(p, sets + count);
+	if (p->compressor)
+		count += p->compressor->keys(p, sets + count);
 	CHECK(count <= (int)(sizeof(sets) / sizeof(*sets)));
 	config = config_load(kit_schema(), NULL, sets, count, NULL);
 	if (!config)
@@ -128,6 +137,8 @@ static inline void kit_ranges(struct oracle_setup *p, const char *scope, const c
 		int64_t end = r.offset + r.n;
 
 		p->tensor_end[i] = end;
+		p->tensor_rows[i] = kit_tensor[i].dims > 1 ? kit_tensor[i].dim[0] : 0;
+		p->tensor_columns[i] = kit_tensor[i].dims > 1 ? kit_tensor[i].n / kit_tensor[i].dim[0] : 0;
 		if ((whole || (!strcmp(fusion, "size") && end - from < 250)) && i + 1 < KIT_TENSORS)
 			continue;
 		p->offset[p->ranges] = from;

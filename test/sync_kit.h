@@ -323,6 +323,11 @@ static inline double expected_bytes(const struct oracle_setup *p, int64_t n)
 	return power * rounds * 8 * k + (P - power) * (2 * 8 * k + k);
 }
 
+static inline double expected_range_bytes(const struct oracle_setup *p, int range)
+{
+	return p->compressor ? p->compressor->bytes(p, range) : expected_bytes(p, p->length[range]);
+}
+
 /* What the optimizers do with their state at a merge, and what of it that takes: one dense average of each vector. */
 __attribute__((unused)) static inline void setup_merged(struct oracle_setup *p, enum oracle_merged merged)
 {
@@ -370,8 +375,8 @@ static inline struct oracle_run oracle_run(struct oracle_setup *p, const struct 
 		}
 		run.bytes = 0;
 		for (int r = 0; r < p->ranges; r++) {
-			unit += expected_bytes(p, p->length[r]);
-			run.bytes += expected_bytes(p, p->length[r]) * (double)o.range_averages[r];
+			unit += expected_range_bytes(p, r);
+			run.bytes += expected_range_bytes(p, r) * (double)o.range_averages[r];
 		}
 		if (p->algorithm->bytes)
 			run.bytes = p->algorithm->bytes(&o);

@@ -48,7 +48,7 @@ equal() {
 }
 
 for algorithm in ssgd local cocod; do
-	for method in topk gtopk; do
+	for method in topk gtopk powersgd; do
 		equal "$algorithm with $method" --set sync.algorithm=$algorithm --set compress.method=$method
 	done
 done

@@ -105,6 +105,11 @@ config 2 'did you mean "resnet18"?' 'model: { name = "resnet81"; };\n'
 set_ 2 'did you mean "cocod"?' sync.algorithm=cocd
 set_ 2 'sync.algorithm = "asgd" is not known; known are: ssgd, post-local' sync.algorithm=asgd
 set_ 2 'did you mean "gtopk"?' compress.method=gtopkk
+set_ 2 'did you mean "fp16"?' 'compress.method=("topk", "fp17")'
+set_ 2 'nothing can be sent as "gtopk"' 'compress.method=("topk", "gtopk")'
+set_ 2 'the values of "gtopk" cannot be sent as "bf16"' 'compress.method=("gtopk", "bf16")'
+set_ 2 'is a list of 3 names' 'compress.method=("topk", "fp16", "bf16")'
+set_ 2 'topology.allreduce = "rings" is not known' topology.kind=all-reduce topology.allreduce=rings
 set_ 2 'did you mean "fashion-mnist"?' data.name=fashion_mnist
 set_ 2 'topology.kind = "ring" is not known; known are: all-reduce, gossip' topology.kind=ring
 set_ 2 'schedule.fusion = "sizes" is not known' schedule.fusion=sizes

@@ -53,7 +53,7 @@ train 1 cpu --set device.kind=cpu && close fp32 cpu; ok $? "the CPU comes to the
 train 1 bf16 && close bf16 fp32; ok $? "bf16, the default, comes near it"
 grep -q bf16 "$dir/log"; ok $? "and says that it is bf16"
 for sync in ssgd local cocod; do
-	for compress in none topk gtopk; do
+	for compress in none topk gtopk powersgd; do
 		set -- --set sync.algorithm=$sync --set compress.method=$compress --set device.precision=fp32 --set optimizer.warmup_epochs=0.0
 		[ $sync = ssgd ] || set -- "$@" --set sync.period=2
 		train 2 "$sync-$compress" "$@" && train 2 cpu "$@" --set device.kind=cpu && close "$sync-$compress" cpu

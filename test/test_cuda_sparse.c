@@ -412,6 +412,51 @@ static void test_lists(struct rig *r)
 	ok(wrong[2] == 0, "inputs stay as they are");
 }
 
+/* Values in half as many bits: the reference's, also where it is a tie, too large, tiny or no number. */
+static void test_halves(struct rig *r)
+{
+	enum { K = 5001 };
+	struct sparse *list = malloc(K * sizeof(*list)), *want = malloc(K * sizeof(*list));
+	char *wire = malloc((size_t)sparse_half_bytes(K));
+	struct rng rng;
+
+	rng_init(&rng, 14, RNG_TEST, 0, 0);
+	for (int half = HALF_FP16; half <= HALF_BF16; half++) {
+		struct array residual = array_open(r, FLOATS, K, 1);
+		struct block in, packed = block_open(r, (size_t)sparse_half_bytes(K), NULL), out = block_open(r, K * sizeof(*list), NULL);
+		bool same, kept;
+
+		for (int j = 0; j < K; j++) {
+			uint32_t bits = rng_u32(&rng) >> 12 << 12;
+
+			list[j].index = (uint32_t)j;
+			memcpy(&list[j].value, &bits, 4);
+			if (j % 3)
+				list[j].value = ldexpf(1 + (float)(bits >> 19) / 8192, j % 45 - 27);
+			if (isnan(list[j].value) || isinf(list[j].value))
+				list[j].value = -0.0f;
+		}
+		in = block_open(r, K * sizeof(*list), list);
+		fill(&residual, (uint32_t)half, 0, 1);
+		push(&residual);
+		r->ops->sparse->pack(r->stream, K, (enum half_type)half, (void *)in.dev, on_device(&residual), packed.dev);
+		r->ops->sparse->unpack(r->stream, K, (enum half_type)half, packed.dev, (void *)out.dev);
+		ref.ops->sparse->pack(ref.stream, K, (enum half_type)half, list, residual.want, wire);
+		ref.ops->sparse->unpack(ref.stream, K, (enum half_type)half, wire, want);
+		same = block_pull(r, &packed) && !memcmp(packed.host, wire, (size_t)sparse_half_bytes(K)) && block_pull(r, &out) &&
+		       !lists_differ((void *)out.host, want, K);
+		kept = error_of(&residual, 1) <= 1e-7;
+		ok(same && kept, "%s: pack, unpack and what rounding leaves: the reference's", half == HALF_FP16 ? "fp16" : "bf16");
+		block_close(r, &in);
+		block_close(r, &packed);
+		block_close(r, &out);
+		array_close(&residual);
+	}
+	free(list);
+	free(want);
+	free(wire);
+}
+
 /* Activations do not come into it. */
 static void tests(struct rig *r)
 {
@@ -423,6 +468,7 @@ static void tests(struct rig *r)
 	test_work_size(r);
 	test_merge(r);
 	test_lists(r);
+	test_halves(r);
 }
 
 int main(void)

@@ -95,7 +95,8 @@ static void test_one_worker(void)
 
 /* ---- the compressors by themselves: longer vectors, many rounds, in place and not ---- */
 
-static void test_compressor(struct kit *k, enum oracle_method m, double density, bool in_place)
+/* c: NULL, or instead of method and density. */
+static void test_compressor(struct kit *k, const struct oracle_compressor *compressor, enum oracle_method m, double density, bool in_place)
 {
 	enum { ROUNDS = 6 };
 	struct oracle_setup p = setup(&oracle_ssgd, m, density, 1, 0, uneven, "bucket", "none");
@@ -103,15 +104,25 @@ static void test_compressor(struct kit *k, enum oracle_method m, double density,
 	float *in = mem->alloc(k->dev, KIT_N * sizeof(float)), *out = in_place ? in : mem->alloc(k->dev, KIT_N * sizeof(float));
 	double lost[KIT_N] = { 0 }, put_in[KIT_N] = { 0 }, error = 0;
 	bool same = true, left_alone = true;
-	struct config *config = kit_config(&p, "bucket", "none");
+	struct config *config;
 	struct trace trace;
+	struct rng rng;
 	struct reader reader = { .visitor = { .vector = read_vector, .number = read_number }, .kit = k, .trace = &trace };
 	struct range ranges[2] = { kit_range(1), kit_range(3) };        /* not all of the arena: the rest must be left alone */
 	struct oracle o;
 	struct compress c;
 	float host[KIT_N];
 	int64_t before;
+	char name[100];
 
+	rng_init(&rng, 5, RNG_TEST, (uint64_t)in_place, 0);
+	snprintf(name, sizeof(name), "%s of density %g", method_name[m], density);
+	p.compressor = compressor;
+	if (compressor) {
+		compressor->draw(&p, &rng);
+		snprintf(name, sizeof(name), "%s", compressor->name);
+	}
+	config = kit_config(&p, "bucket", "none");
 	trace_open(&trace, 1, KIT_N);
 	p.ranges = 2;
 	for (int i = 0; i < 2; i++) {
@@ -123,7 +134,7 @@ static void test_compressor(struct kit *k, enum oracle_method m, double density,
 		for (int round = 0; round < ROUNDS; round++) {
 			for (int i = 0; i < P; i++)
 				for (int64_t j = 0; j < KIT_N; j++)
-					o.g[i][j] = (float)noise(p.seed, (uint64_t)round, (uint64_t)i + 100, (uint64_t)j);
+					o.g[i][j] = p.real[j] * (float)noise(p.seed, (uint64_t)round, (uint64_t)i + 100, (uint64_t)j);
 			oracle_average(&o, o.g, o.average);
 		}
 		if (o.gap >= GAP)
@@ -139,7 +150,7 @@ static void test_compressor(struct kit *k, enum oracle_method m, double density,
 	for (int round = 0; round < ROUNDS; round++) {
 		for (int i = 0; i < P; i++)
 			for (int64_t j = 0; j < KIT_N; j++)
-				o.g[i][j] = (float)noise(p.seed, (uint64_t)round, (uint64_t)i + 100, (uint64_t)j);
+				o.g[i][j] = p.real[j] * (float)noise(p.seed, (uint64_t)round, (uint64_t)i + 100, (uint64_t)j);
 		oracle_average(&o, o.g, o.average);
 		for (int64_t j = 0; j < KIT_N; j++) {
 			host[j] = -1234;
@@ -177,11 +188,11 @@ static void test_compressor(struct kit *k, enum oracle_method m, double density,
 	comm_host_reduce(verdicts, put_in, KIT_N, REDUCE_SUM);
 	for (int64_t j = 0; j < KIT_N; j++)
 		lost[0] = worst(lost[0], j ? fabs(put_in[j] + lost[j]) : fabs(put_in[0] + lost[0]));
-	all_ok(error <= 1e-5, "%s: %s of density %g alone, outputs and residuals: %.1e from the oracle", k->driver, method_name[m], density, error);
-	all_ok(same && left_alone, "%s: the same bits everywhere, and nothing outside the ranges is touched", method_name[m]);
-	all_ok(fabs(lost[0]) <= 1e-5, "%s of density %g: applied + residuals = inputs: %.1e", method_name[m], density, lost[0]);
-	all_ok(sum_everywhere((double)(k->comm->bytes_sent - before)) == ROUNDS * (expected_bytes(&p, ranges[0].n) + expected_bytes(&p, ranges[1].n)),
-	       "%s of density %g: bytes are what the formula says", method_name[m], density);
+	all_ok(error <= (compressor ? compressor->bound : 1e-5), "%s: %s alone, outputs and residuals: %.1e from the oracle", k->driver, name, error);
+	all_ok(same && left_alone, "%s: the same bits everywhere, and nothing outside the ranges is touched", name);
+	all_ok(fabs(lost[0]) <= 1e-5, "%s: applied + residuals = inputs: %.1e", name, lost[0]);
+	all_ok(sum_everywhere((double)(k->comm->bytes_sent - before)) == ROUNDS * (expected_range_bytes(&p, 0) + expected_range_bytes(&p, 1)),
+	       "%s: bytes are what the formula says", name);
 	oracle_close(&o);
 	trace_close(&trace);
 	compress_release(&c);
@@ -189,6 +200,28 @@ static void test_compressor(struct kit *k, enum oracle_method m, double density,
 	mem->free(k->dev, in);
 	if (!in_place)
 		mem->free(k->dev, out);
+}
+
+/* A rank that is too high for all tensors leaves the dense average, to the bit. */
+static void test_powersgd(void)
+{
+	for (int a = 0; a < BASIC && wanted("powersgd"); a++) {
+		struct manner how = { .steps = 13, .batch = uneven };
+		struct oracle_setup p = setup(basic[a], DENSE, 1, 3, 1, uneven, "model", "size");
+		struct trace dense, full, low;
+
+		one_run(p, &how, 0, &dense);
+		p.compressor = &oracle_powersgd;
+		p.compress_key[POWERSGD_RANK] = 64;
+		one_run(p, &how, 1, &full);
+		p.compress_key[POWERSGD_RANK] = 1;
+		one_run(p, &how, 1, &low);
+		all_ok(distance(&dense, &full) == 0, "%s: powersgd of a rank that no tensor has ≡ dense, to the bit", basic[a]->name);
+		all_ok(distance(&dense, &low) > 100 * BOUND, "%s: powersgd of rank 1 is not dense: %.1e", basic[a]->name, distance(&dense, &low));
+		trace_close(&dense);
+		trace_close(&full);
+		trace_close(&low);
+	}
 }
 
 int main(int argc, char **argv)
@@ -206,10 +239,14 @@ int main(int argc, char **argv)
 	kits[1] = kit_open(PROGRESS_HOOK);
 	test_identities();
 	test_one_worker();
+	test_powersgd();
 	for (int m = DENSE; m <= GTOPK && wanted("compressor"); m++)
 		for (int d = 0; d < (m == DENSE ? 1 : 3); d++)
 			for (int in_place = 0; in_place < 2; in_place++)
-				test_compressor(&kits[(m + d + in_place) % 2], (enum oracle_method)m, densities[d], in_place);
+				test_compressor(&kits[(m + d + in_place) % 2], NULL, (enum oracle_method)m, densities[d], in_place);
+	for (int c = 0; oracle_compressors[c] && wanted("compressor"); c++)
+		for (int i = 0; i < 4; i++)
+			test_compressor(&kits[i / 2], oracle_compressors[c], DENSE, 1, i % 2);
 	kit_close(&kits[0]);
 	kit_close(&kits[1]);
 	return ranks_close();

@@ -10,11 +10,12 @@ static int P, R;
 
 struct tally {
 	int runs, counted;              /* counted: runs whose bytes follow one formula (no warm-up) */
+	double bound;                   /* of error; 0: BOUND */
 	double error, consensus_error, lost;    /* lost: -1 as long as no trajectory was a plain one */
 	bool same_bits, same_ranks, same_looks, bytes;
 };
 
-static const struct tally fresh = { 0, 0, 0, 0, -1, true, true, true, true };
+static const struct tally fresh = { 0, 0, 0, 0, 0, -1, true, true, true, true };
 
 /* What has been applied plus what waits in residuals and on the wire is what all workers have put in. */
 static double nothing_lost(const struct oracle_setup *p, const struct trace *t)
@@ -81,10 +82,11 @@ static void report(const char *what, struct tally *t)
 {
 	double error = most_everywhere(isnan(t->error) ? INFINITY : t->error);
 	double consensus = most_everywhere(isnan(t->consensus_error) ? INFINITY : t->consensus_error);
+	double bound = t->bound ? t->bound : BOUND;
 
-	all_ok(error <= BOUND, "%s: %d trajectories, both drivers: at most %.1e from the oracle (bound %.0e)", what, t->runs, error, BOUND);
+	all_ok(error <= bound, "%s: %d trajectories, both drivers: at most %.1e from the oracle (bound %.0e)", what, t->runs, error, bound);
 	all_ok(t->same_bits, "%s: thread and hook, observed or not: the same bits", what);
-	all_ok(consensus <= BOUND && t->same_looks, "%s: consensus is the average of all models (%.1e), the same bits everywhere", what, consensus);
+	all_ok(consensus <= bound && t->same_looks, "%s: consensus is the average of all models (%.1e), the same bits everywhere", what, consensus);
 	all_ok(t->same_ranks, "%s: what all ranks should share they share to the bit", what);
 	if (t->counted)
 		all_ok(t->bytes, "%s: bytes sent are what the formula says", what);
@@ -104,18 +106,20 @@ static void draw_rates(struct oracle_setup *p, int64_t steps, struct rng *rng)
 }
 
 /* All periods of one algorithm with one compressor and each optimizer; keys, batches, bucket plan, end and who looks are drawn. */
-static void test_group(const struct oracle_algorithm *a, enum oracle_method m, double density, const char *scope)
+static void test_group(const struct oracle_algorithm *a, const struct oracle_compressor *c, enum oracle_method m, double density,
+                       const char *scope)
 {
 	static const char *const fusions[] = { "none", "size", "model" };
 	struct tally tally = fresh;
 	char name[100];
 	struct rng rng;
 
-	snprintf(name, sizeof(name), "%s × %s", a->name, method_name[m]);
+	snprintf(name, sizeof(name), "%s × %s", a->name, c ? c->name : method_name[m]);
 	if (m != DENSE)
 		snprintf(name + strlen(name), sizeof(name) - strlen(name), " %g of a %s", density, scope);
 	if (!wanted(name))
 		return;
+	tally.bound = c ? c->bound : 0;
 	rng_init(&rng, 1, RNG_TEST, hash_bytes(a->name, strlen(a->name)), (uint32_t)(10 * m) + (uint32_t)(10 * density));
 	for (int period = 1; period <= (a->every_step ? 1 : 5); period++) {
 		for (int i = 0; i < (a->every_step ? 6 : 3); i++) {
@@ -129,6 +133,10 @@ static void test_group(const struct oracle_algorithm *a, enum oracle_method m, d
 			p.lr_decay = a->worth_holds && i == 0 ? 0 : p.lr_decay;
 			if (a->draw)
 				a->draw(&p, &rng, how.steps);
+			if (c) {
+				p.compressor = c;
+				c->draw(&p, &rng);
+			}
 			if (i)
 				draw_rates(&p, how.steps, &rng);
 			compare(&p, scope, fusion, &how, rng_below(&rng, 2), &tally);
@@ -148,13 +156,16 @@ static void test_groups(void)
 	for (int i = 0; oracle_list[i]; i++) {
 		const struct oracle_algorithm *a = oracle_list[i];
 
-		test_group(a, DENSE, 1, "model");
+		test_group(a, NULL, DENSE, 1, "model");
+		for (int c = 0; oracle_compressors[c] && !a->dense_only; c++)
+			if (i < BASIC || !oracle_compressors[c]->few)
+				test_group(a, oracle_compressors[c], DENSE, 1, "model");
 		for (int m = TOPK; m <= GTOPK && !a->dense_only; m++)
 			for (int d = 0; d < (i < BASIC ? 3 : 2); d++) {
 				if (i < BASIC || d == 1)
-					test_group(a, (enum oracle_method)m, densities[d], "model");
+					test_group(a, NULL, (enum oracle_method)m, densities[d], "model");
 				if (i < BASIC || d == 0)
-					test_group(a, (enum oracle_method)m, densities[d], "bucket");
+					test_group(a, NULL, (enum oracle_method)m, densities[d], "bucket");
 			}
 	}
 }

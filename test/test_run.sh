@@ -71,7 +71,7 @@ awk -F, 'NR == 2 { first = $3 } END { exit !($3 < first) }' "$dir/one/metrics.cs
 train 1 noeval --set train.eval_every=0 && same one noeval; ok $? "evaluation on or off"
 train 1 noprefetch --set data.prefetch=0 && same one noprefetch; ok $? "loader with or without its thread"
 for algorithm in ssgd local cocod; do
-	for method in none topk gtopk; do
+	for method in none topk gtopk powersgd; do
 		set -- --set sync.algorithm=$algorithm --set compress.method=$method --set compress.density=0.05
 		train 3 hook "$@" --set comm.progress=hook
 		ok $? "$algorithm with $method trains on three workers"

@@ -203,6 +203,77 @@ static void test_lists(struct rig *r, struct rig *ref)
 	expect_lists(ref);
 }
 
+/* ---- values in half as many bits ---- */
+
+/* All halves, their neighbours, the middles between them and the floats beside these; and any float. */
+static void hard_values(enum half_type half, struct sparse *list, int64_t k)
+{
+	struct rng rng;
+
+	rng_init(&rng, 13, RNG_TEST, (uint64_t)half, 0);
+	for (int64_t j = 0; j < k; j++) {
+		uint32_t bits = rng_u32(&rng), step = half == HALF_FP16 ? 12 : 15;
+
+		list[j].index = (uint32_t)j;
+		memcpy(&list[j].value, &bits, 4);
+		if (j % 4 == 0 || half == HALF_BF16) {          /* on or beside a middle */
+			bits = bits >> step << step;
+			bits += j % 3 == 0 ? 1 : j % 3 == 1 ? 0 : (uint32_t)-1;
+			memcpy(&list[j].value, &bits, 4);
+		}
+		if (half == HALF_FP16 && j % 2)                 /* where halves are: 2^-26 to 2^17 */
+			list[j].value = ldexpf(1 + (float)(rng_u32(&rng) >> 20) / 4096, (int)rng_below(&rng, 43) - 26) * (j % 8 < 4 ? 1 : -1);
+		if (isnan(list[j].value) || isinf(list[j].value))
+			list[j].value = 0;
+	}
+}
+
+static void test_halves(struct rig *r, struct rig *ref)
+{
+	enum { K = 20001 };
+	static const float known[][3] = {       /* a value; as fp16; as bf16 */
+		{ 1, 1, 1 }, { 1.00048828125f, 1, 1 }, { 1.00146484375f, 1.001953125f, 1 }, { -65519, -65504, -65536 }, { 1e6f, 65504, 999424 },
+		{ 6e-8f, 5.9604645e-8f, 6.00703e-8f }, { 2.9802322e-8f, 0, 2.9802322e-8f }, { 0x1.8p-24f, 0x1p-23f, 0x1.8p-24f },
+		{ 3.4028235e38f, 65504, 3.3895314e38f }, { -INFINITY, -INFINITY, -INFINITY }, { 0, 0, 0 }, { 1.01171875f, 1.01171875f, 1.015625f },
+	};
+	struct sparse *in = malloc(K * sizeof(*in)), *out = malloc(K * sizeof(*in)), *want = malloc(K * sizeof(*in));
+	float *residual = malloc(K * sizeof(float)), *expect = malloc(K * sizeof(float));
+	unsigned char *wire = malloc((size_t)sparse_half_bytes(K) + 4), *wire_ref = malloc((size_t)sparse_half_bytes(K));
+
+	for (int half = HALF_FP16; half <= HALF_BF16; half++) {
+		int64_t known_count = (int64_t)(sizeof(known) / sizeof(known[0])), bytes = sparse_half_bytes(K);
+		bool right = true, kept = true;
+
+		hard_values((enum half_type)half, in, K);
+		for (int64_t j = 0; j < known_count; j++)
+			in[j].value = known[j][0];
+		for (int64_t j = 0; j < K; j++)
+			residual[j] = expect[j] = j % 5 ? 0 : 0.25f;
+		memset(wire + bytes, 0x5a, 4);
+		r->ops->sparse->pack(r->stream, K, (enum half_type)half, in, residual, wire);
+		ref->ops->sparse->pack(ref->stream, K, (enum half_type)half, in, expect, wire_ref);
+		r->ops->sparse->unpack(r->stream, K, (enum half_type)half, wire, out);
+		ref->ops->sparse->unpack(ref->stream, K, (enum half_type)half, wire, want);
+		for (int64_t j = 0; j < known_count; j++)
+			right = right && (out[j].value == known[j][half] || fabsf(out[j].value - known[j][half]) <= 1e-6f * fabsf(known[j][half]));
+		for (int64_t j = known_count; j < K; j++)
+			kept = kept && in[j].index == out[j].index &&
+			       (j % 5 == 0 || fabsf(in[j].value) > 1e5f || (double)out[j].value + residual[j] == in[j].value);
+		ok(same_bits(wire, wire_ref, (size_t)bytes) && same_bits(out, want, K * sizeof(*out)), "%s: %s, 20001 values on and beside what is "
+		   "between two: the reference's bits", r->name, half == HALF_FP16 ? "fp16" : "bf16");
+		ok(right, "%s: known values, the largest and the smallest", r->name);
+		ok(kept && same_bits(residual + known_count, expect + known_count, (size_t)(K - known_count) * 4) && wire[bytes] == 0x5a,
+		   "%s: sent + residual = value, exactly; nothing is written outside", r->name);
+	}
+	free(in);
+	free(out);
+	free(want);
+	free(residual);
+	free(expect);
+	free(wire);
+	free(wire_ref);
+}
+
 /* Not a test: how far top-k is from merely reading and writing the vectors. */
 static void show_speed(void)
 {
@@ -238,6 +309,7 @@ int main(void)
 	for_all_rigs(test_topk);
 	for_all_rigs(test_merge);
 	for_all_rigs(test_lists);
+	for_all_rigs(test_halves);
 	show_speed();
 	return done_testing();
 }

@@ -1,4 +1,5 @@
 /* What all compressors share: choice by name, and the injected delay in front of every exchange. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,10 +15,59 @@ const struct compress_ops *compress_find(const char *name)
 	return NULL;
 }
 
+const struct compress_half compress_halves[] = {
+	{ "fp16", "behind a sparse compressor: its values as IEEE binary16, what is rounded away is kept for the next time", HALF_FP16 },
+	{ "bf16", "the same with the upper halves of floats: fewer digits, no limits", HALF_BF16 },
+	{ 0 },
+};
+
+static const struct compress_half *half_find(const char *name)
+{
+	for (int i = 0; compress_halves[i].name; i++)
+		if (!strcmp(compress_halves[i].name, name))
+			return &compress_halves[i];
+	return NULL;
+}
+
+static int hint_chain(void)
+{
+	return hint("a chain is a sparse compressor and what its values are sent as, fp16 or bf16: compress.method = (\"topk\", \"fp16\")");
+}
+
+/* One name, or two: what is sent, and as what. */
+static int choose(struct compress *c, const struct config *config)
+{
+	const char *name[2], *where = config_origin(config, "compress.method");
+	int names = config_strings(config, "compress.method", name, 2);
+	const struct compress_half *half = names == 2 ? half_find(name[1]) : NULL;
+
+	c->ops = compress_find(name[0]);
+	if (names > 2) {
+		error("%s: compress.method is a list of %d names", where, names);
+		return hint_chain();
+	}
+	if (!c->ops) {
+		error("%s: compress.method = \"%s\" is no compressor by itself", where, name[0]);
+		return hint_chain();
+	}
+	if (names == 2 && !half) {
+		error("%s: compress.method: nothing can be sent as \"%s\"", where, name[1]);
+		return hint_chain();
+	}
+	if (half && !c->ops->halves) {
+		error("%s: compress.method: the values of \"%s\" cannot be sent as \"%s\"", where, name[0], name[1]);
+		return hint("only a compressor that sends lists of values which nobody adds up on the way can: \"topk\"");
+	}
+	c->half = half ? half->half : HALF_NONE;
+	snprintf(c->name, sizeof(c->name), "%s%s%s", name[0], half ? " + " : "", half ? half->name : "");
+	return 0;
+}
+
 int compress_init(struct compress *c, const struct config *config)
 {
-	*c = (struct compress){ .ops = compress_find(config_string(config, "compress.method")) };
-	CHECK(c->ops);
+	*c = (struct compress){ 0 };
+	if (choose(c, config))
+		return -1;
 	if (c->ops->state_size)
 		c->state = xcalloc(1, c->ops->state_size);
 	return c->ops->init(c, config);
@@ -28,6 +78,8 @@ void compress_bind(struct compress *c, struct comm *comm, const double *weight, 
 	c->comm = comm;
 	c->weight = weight;
 	c->n = n;
+	c->range = ranges;
+	c->ranges = count;
 	c->ops->bind(c, ranges, count);
 }
 
@@ -35,6 +87,11 @@ void compress_average(struct compress *c, const struct range *range, const float
 {
 	comm_delay(c->comm);
 	c->ops->average(c, range, in, out);
+}
+
+double compress_bytes(const struct compress *c, const struct range *range, int workers)
+{
+	return c->ops->range_bytes ? c->ops->range_bytes(c, range, workers) : c->ops->bytes(c, range->n, workers);
 }
 
 void compress_epoch(struct compress *c, int64_t epoch)

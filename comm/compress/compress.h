@@ -22,6 +22,7 @@ struct compress_ops {
 	const char *name, *paper;
 	const struct option *options;
 	bool only_sums;                 /* it needs nothing but comm_allreduce(): parameter servers do */
+	bool halves;                    /* its values can be sent as c->half says */
 	bool any_cut;                   /* the average does not depend on how the arena is cut: pieces may go as they become final */
 	size_t state_size;
 	int (*init)(struct compress *, const struct config *);          /* reads the keys; -1: error recorded. No device needed */
@@ -32,6 +33,7 @@ struct compress_ops {
 	void (*epoch)(struct compress *, int64_t epoch);                /* (optional) a new epoch begins: density warm-up */
 	void (*state)(struct compress *, struct state_visitor *);       /* (optional) names what must survive */
 	double (*bytes)(const struct compress *, int64_t n, int workers);       /* that a rank sends for a range of n, on average over the ranks */
+	double (*range_bytes)(const struct compress *, const struct range *, int workers);      /* instead, where the tensors matter */
 	double (*cost)(const struct compress *, const struct cost_model *);     /* seconds of communication for model->n floats */
 	void (*release)(struct compress *);                             /* (optional) */
 };
@@ -39,11 +41,22 @@ struct compress_ops {
 struct compress {
 	const struct compress_ops *ops;
 	struct comm *comm;              /* NULL before compress_bind */
+	char name[40];                  /* for the user: "topk", "topk + fp16" */
+	enum half_type half;                 /* what values are sent as: compress.method = ("topk", "fp16") */
 	const double *weight;           /* w_i of every rank; owned by the sync */
 	bool per_bucket;                /* each bucket of the schedule by itself (else the whole model as one vector) */
 	int64_t n;                      /* of the whole arena */
+	const struct range *range;      /* what average() will see, for predictions; owned by the sync */
+	int ranges;
 	void *state;
 };
+
+/* The second name of a chain, ("topk", "fp16"): what the values of a sparse compressor are sent as. NULL-terminated. */
+struct compress_half {
+	const char *name, *help;
+	enum half_type half;
+};
+extern const struct compress_half compress_halves[];
 
 extern const struct compress_ops *const compress_list[];        /* NULL-terminated */
 const struct compress_ops *compress_find(const char *name);
@@ -51,6 +64,7 @@ const struct compress_ops *compress_find(const char *name);
 int compress_init(struct compress *, const struct config *);    /* by compress.method; -1: error recorded */
 void compress_bind(struct compress *, struct comm *, const double *weight, const struct range *ranges, int count, int64_t n);
 void compress_average(struct compress *, const struct range *, const float *in, float *out);    /* with the injected delay */
+double compress_bytes(const struct compress *, const struct range *, int workers);      /* of one average of it, a rank */
 void compress_epoch(struct compress *, int64_t epoch);
 void compress_state(struct compress *, struct state_visitor *);
 void compress_release(struct compress *);

@@ -30,7 +30,7 @@ static bool is_among(const char *kind, const char *list)
 static int check_topology(const struct sync *s, const struct config *config)
 {
 	const char *kind = config_string(config, "topology.kind"), *needs = s->ops->topology ? s->ops->topology : "all-reduce";
-	const struct compress_ops *compress = compress_find(config_string(config, "compress.method"));
+	const struct compress_ops *compress = s->compress.ops;
 
 	if (!is_among(kind, needs)) {
 		error("sync.algorithm = \"%s\" (%s) does not work on topology.kind = \"%s\" (%s)", s->ops->name,
@@ -67,13 +67,13 @@ int sync_init(struct sync *s, const struct config *config, const struct tensor_i
 {
 	*s = (struct sync){ .ops = sync_find(config_string(config, "sync.algorithm")), .n = n };
 	CHECK(s->ops);
-	if (check_topology(s, config) || sync_read_policies(s, config))
+	if (compress_init(&s->compress, config) || check_topology(s, config) || sync_read_policies(s, config))
 		return -1;
 	s->alone = first_period(s, config);
 	if (s->ops->state_size)
 		s->state = xcalloc(1, s->ops->state_size);
 	schedule_init(&s->schedule, config, tensor, tensors, n);
-	if (compress_init(&s->compress, config) || s->ops->init(s, config))
+	if (s->ops->init(s, config))
 		return -1;
 	if (!s->part) {
 		struct range *whole = xcalloc(1, sizeof(*whole));
@@ -122,6 +122,8 @@ void sync_cut(struct sync *s, struct range *part, int parts)
 		part += part_end == to;
 		bucket += bucket_end == to;
 	}
+	s->compress.range = s->piece;
+	s->compress.ranges = s->pieces;
 }
 
 void sync_bind(struct sync *s, struct comm *comm, struct stream *compute, struct optimizer *optimizer, float *x, float *g, const int *batch)
@@ -240,7 +242,7 @@ double sync_ranges_bytes(const struct sync *s, const struct range *range, int co
 	double bytes = 0;
 
 	for (int i = 0; i < count; i++)
-		bytes += s->compress.ops->bytes(&s->compress, range[i].n, workers);
+		bytes += compress_bytes(&s->compress, &range[i], workers);
 	return bytes;
 }
 

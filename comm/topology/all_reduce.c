@@ -1,22 +1,121 @@
 /*
- * All-reduce and all-gather as algorithms call them: the transport's own, or the ring. Both count the same bytes, so that a figure of
- * "bytes sent" means the algorithm's volume, whatever carries it. With parameter servers the sum is made there.
+ * All-reduce and all-gather as algorithms call them: the transport's own, or built of exchanges in the way that was planned. With
+ * parameter servers the sum is made there.
+ *
+ * A library's own is counted as the ring, so that a figure of "bytes sent" means the algorithm's volume, whatever carries it.
  */
+#include <stdlib.h>
+#include <string.h>
+
 #include "../../core/die.h"
+#include "allreduce.h"
 #include "ps.h"
+
+const struct allreduce_ops *const allreduce_list[] = {
+	&allreduce_ring,
+	&allreduce_doubling,
+	&allreduce_tree,
+	&allreduce_hierarchical,
+	NULL,
+};
+
+/* ---- which way ---- */
+
+/* The groups in the order of their first ranks. */
+static void plan_teams(struct allreduce_plan *plan, const struct comm *comm, const int *host)
+{
+	int *group = plan->ranks, *leader = plan->ranks + comm->size;
+
+	plan->group = (struct team){ group, 0, 0 };
+	plan->leaders = (struct team){ leader, 0, -1 };
+	for (int r = 0; r < comm->size; r++) {
+		bool first = true;
+
+		for (int before = 0; before < r; before++)
+			first = first && host[before] != host[r];
+		if (host[r] == host[comm->rank]) {
+			if (r == comm->rank)
+				plan->group.me = plan->group.size;
+			group[plan->group.size++] = r;
+		}
+		if (first) {
+			if (r == comm->rank)
+				plan->leaders.me = plan->leaders.size;
+			leader[plan->leaders.size++] = r;
+		}
+	}
+}
+
+void comm_plan_allreduce(struct comm *comm, const char *name, const int *host, const struct cost_model *link)
+{
+	struct allreduce_plan *plan = xcalloc(1, sizeof(*plan));
+
+	comm_unplan_allreduce(comm);
+	for (int i = 0; allreduce_list[i]; i++)
+		if (!strcmp(allreduce_list[i]->name, name))
+			plan->ops = allreduce_list[i];
+	CHECK(plan->ops || !strcmp(name, "auto"));
+	plan->link = *link;
+	plan->link.workers = comm->size;
+	plan->ranks = xcalloc(2 * (size_t)comm->size, sizeof(*plan->ranks));
+	plan_teams(plan, comm, host);
+	comm->plan = plan;
+}
+
+void comm_unplan_allreduce(struct comm *comm)
+{
+	if (comm->plan)
+		free(comm->plan->ranks);
+	free(comm->plan);
+	comm->plan = NULL;
+}
+
+/* A library cannot be told how; what it does best is its affair. */
+static bool by_library(const struct comm *comm)
+{
+	return comm->ops->allreduce && (!comm->plan || !comm->plan->ops || comm->plan->ops == &allreduce_ring);
+}
+
+static const struct allreduce_ops *way(const struct comm *comm, const struct cost_model *m, double bytes)
+{
+	const struct allreduce_ops *best = &allreduce_ring;
+
+	if (!comm || !comm->plan || by_library(comm))
+		return best;
+	if (comm->plan->ops)
+		return comm->plan->ops;
+	for (int i = 0; allreduce_list[i]; i++)
+		if (allreduce_list[i]->cost(m, bytes) < best->cost(m, bytes))
+			best = allreduce_list[i];
+	return best;
+}
+
+const char *comm_allreduce_way(const struct comm *comm, double bytes)
+{
+	return by_library(comm) ? comm->ops->name : way(comm, comm->plan ? &comm->plan->link : NULL, bytes)->name;
+}
+
+/* ---- all-reduce ---- */
 
 void comm_expect_allreduce(struct comm *comm, int64_t n, enum dtype type)
 {
-	if (!comm->servers && !comm->ops->allreduce)
-		comm_reserve(comm, ring_work(n, comm->size, type));
+	if (comm->servers || by_library(comm))
+		return;
+	if (!comm->plan)
+		comm_reserve(comm, allreduce_ring.work(comm, n, type));
+	for (int i = 0; allreduce_list[i] && comm->plan; i++)           /* shorter ones may go another way, and need no more */
+		if (!comm->plan->ops || comm->plan->ops == allreduce_list[i])
+			comm_reserve(comm, allreduce_list[i]->work(comm, n, type));
 }
 
 void comm_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type, enum reduce op)
 {
+	double bytes = (double)n * (double)dtype_size(type);
+
 	if (comm->servers) {
 		ps_allreduce(comm, buffer, n, type, op);
-	} else if (!comm->ops->allreduce) {
-		ring_allreduce(comm, buffer, n, type, op);
+	} else if (!by_library(comm)) {
+		way(comm, comm->plan ? &comm->plan->link : NULL, bytes)->run(comm, buffer, n, type, op);
 	} else if (comm->size > 1 && n > 0) {
 		comm->bytes_sent += ring_allreduce_elements(n, comm->size, comm->rank) * (int64_t)dtype_size(type);
 		comm->ops->allreduce(comm, buffer, n, type, op);
@@ -25,13 +124,22 @@ void comm_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type,
 
 double comm_allreduce_bytes(const struct comm *comm, double n, int workers)
 {
-	return comm && comm->servers ? ps_bytes((int64_t)n, comm->servers) : 2.0 * (workers - 1) / workers * 4.0 * n;
+	struct cost_model m = { 0 };
+
+	if (comm && comm->servers)
+		return ps_bytes((int64_t)n, comm->servers);
+	if (comm && comm->plan)
+		m = comm->plan->link;
+	m.workers = workers;
+	return way(comm, &m, 4.0 * n)->vectors(workers) * 4.0 * n;
 }
 
 double comm_allreduce_cost(const struct comm *comm, const struct cost_model *m, double bytes)
 {
-	return comm && comm->servers ? ps_cost(m, bytes, bytes, comm->servers) : ring_allreduce_cost(m, bytes);
+	return comm && comm->servers ? ps_cost(m, bytes, bytes, comm->servers) : way(comm, m, bytes)->cost(m, bytes);
 }
+
+/* ---- all-gather ---- */
 
 void comm_allgather(struct comm *comm, void *buffer, int64_t bytes)
 {

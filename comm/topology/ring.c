@@ -14,12 +14,10 @@
  * Every chunk is added up in one fixed order and then copied: all ranks end with the same bits, and a run repeats them.
  *
  * Limitations: 2 (P-1) latencies; short vectors are better off with recursive doubling.
- *
- * A chunk goes in segments so that a received one is still in the cache when it is added; 4 MiB measured best (test/bench_allreduce.c).
  */
-#include "topology.h"
+#include "allreduce.h"
 
-enum { SEGMENT_BYTES = 4 << 20, CHUNK_ALIGN = 16 };
+enum { CHUNK_ALIGN = 16 };
 
 static void chunk(int64_t n, int size, int index, int64_t *from, int64_t *to)
 {
@@ -34,27 +32,26 @@ static void chunk(int64_t n, int size, int index, int64_t *from, int64_t *to)
 		*to = n;
 }
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 size_t ring_work(int64_t n, int size, enum dtype type)
 {
 	int64_t longest = ((n + CHUNK_ALIGN - 1) / CHUNK_ALIGN / size + 1) * CHUNK_ALIGN;
 
-	return (size_t)smaller(longest * (int64_t)dtype_size(type), SEGMENT_BYTES);
+	return segment_work(longest, type);
 }
 
 /* One step of either phase: chunk `out` to the right, chunk `in` from the left, added or copied. Segment lengths follow from the
  * chunk lengths, which both neighbours know. */
-static void ring_step(struct comm *comm, char *buffer, int64_t n, enum dtype type, enum reduce op, bool add, int out, int in)
+static void ring_step(struct comm *comm, const struct team *t, char *buffer, int64_t n, enum dtype type, enum reduce op, bool add,
+                      int out, int in)
 {
 	int64_t size = (int64_t)dtype_size(type), segment = SEGMENT_BYTES / size;
-	int right = (comm->rank + 1) % comm->size, left = (comm->rank + comm->size - 1) % comm->size;
+	int right = team_rank(t, (t->me + 1) % t->size), left = team_rank(t, (t->me + t->size - 1) % t->size);
 	int64_t send, send_end, recv, recv_end;
 
-	chunk(n, comm->size, out, &send, &send_end);
-	chunk(n, comm->size, in, &recv, &recv_end);
+	chunk(n, t->size, out, &send, &send_end);
+	chunk(n, t->size, in, &recv, &recv_end);
 	while (send < send_end || recv < recv_end) {
-		int64_t s = smaller(segment, send_end - send), r = smaller(segment, recv_end - recv);
+		int64_t s = segment_least(segment, send_end - send), r = segment_least(segment, recv_end - recv);
 
 		comm_exchange(comm, s ? right : -1, buffer + send * size, s * size,
 		              r ? left : -1, add ? (char *)comm->work : buffer + recv * size, r * size);
@@ -65,14 +62,19 @@ static void ring_step(struct comm *comm, char *buffer, int64_t n, enum dtype typ
 	}
 }
 
+void ring_among(struct comm *comm, const struct team *t, void *buffer, int64_t n, enum dtype type, enum reduce op)
+{
+	for (int s = 0; s < t->size - 1; s++)
+		ring_step(comm, t, buffer, n, type, op, true, t->me - s, t->me - s - 1);
+	for (int s = 0; s < t->size - 1; s++)
+		ring_step(comm, t, buffer, n, type, op, false, t->me + 1 - s, t->me - s);
+}
+
 void ring_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type, enum reduce op)
 {
-	int p = comm->size, r = comm->rank;
+	struct team all = team_of_all(comm);
 
-	for (int s = 0; s < p - 1; s++)
-		ring_step(comm, buffer, n, type, op, true, r - s, r - s - 1);
-	for (int s = 0; s < p - 1; s++)
-		ring_step(comm, buffer, n, type, op, false, r + 1 - s, r - s);
+	ring_among(comm, &all, buffer, n, type, op);
 }
 
 /* Rank r sends every chunk twice, but for r+1 in the first phase and r+2 in the second. */
@@ -106,3 +108,14 @@ double ring_allgather_cost(const struct cost_model *m, double bytes)
 {
 	return (m->workers - 1) * (m->latency + bytes * m->per_byte);
 }
+
+static size_t work(const struct comm *comm, int64_t n, enum dtype type) { return ring_work(n, comm->size, type); }
+static double vectors(int workers) { return 2.0 * (workers - 1) / workers; }
+
+const struct allreduce_ops allreduce_ring = {
+	.name = "ring",
+	.run = ring_allreduce,
+	.work = work,
+	.vectors = vectors,
+	.cost = ring_allreduce_cost,
+};

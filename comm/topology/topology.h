@@ -1,7 +1,7 @@
 /*
  * Who mixes with whom. Here: all-reduce, everybody with everybody, on the communicator's stream: by the transport's own collective
- * if it has one (NCCL), else as a ring of exchanges and kernels, or by parameter servers (ps.h). Algorithms call comm_allreduce() and
- * comm_allgather().
+ * if it has one (NCCL), else of exchanges and kernels in one of four ways (allreduce.h), or by parameter servers (ps.h). Algorithms
+ * call comm_allreduce() and comm_allgather().
  */
 #ifndef COCOD_TOPOLOGY_H
 #define COCOD_TOPOLOGY_H
@@ -19,14 +19,22 @@ extern const struct topology_ops *const topology_list[];        /* NULL-terminat
 
 /*
  * All-reduce in place: every rank ends with the same bits. n elements of the type. While opening, comm_expect_allreduce() must have
- * told of an n at least as large of an element as large. Counted are the bytes that the ring sends, 2 (P-1)/P n elements, whoever
- * carries it: a library does not tell what it sends, and may send less (NVLink's switches add).
+ * told of an n at least as large of an element as large. Counted is what is sent, and for a library's own what the ring would send,
+ * 2 (P-1)/P n elements: a library does not tell, and may send less (NVLink's switches add).
  */
 void comm_allreduce(struct comm *, void *buffer, int64_t n, enum dtype, enum reduce);
 void comm_expect_allreduce(struct comm *, int64_t n, enum dtype);
 /* Of one all-reduce of n floats, with so many workers: bytes that each sends, on average; seconds. comm NULL: without servers. */
 double comm_allreduce_bytes(const struct comm *, double n, int workers);
 double comm_allreduce_cost(const struct comm *, const struct cost_model *, double bytes);
+/*
+ * How it is built from now on, topology.allreduce: the name of a way (allreduce.h), or "auto": for each length the one that
+ * link's formulas say is fastest. host: of each rank a number, equal for those that hierarchical takes as one group. All ranks, with
+ * the same arguments; before comm_expect_allreduce(). Without this call: the ring. A library's own takes the place of "ring" and "auto".
+ */
+void comm_plan_allreduce(struct comm *, const char *name, const int *host, const struct cost_model *link);
+void comm_unplan_allreduce(struct comm *);
+const char *comm_allreduce_way(const struct comm *, double bytes);      /* the name of what carries so many bytes, for the user */
 /* All-gather in place: block r of `buffer` (size × bytes) is rank r's. Counted: (P-1) blocks. */
 void comm_allgather(struct comm *, void *buffer, int64_t bytes);
 

@@ -33,6 +33,9 @@ void cpu_pool_bwd(struct stream *, const struct pool_desc *, const void *dy, con
 void cpu_shortcut_fwd(struct stream *, int n, int h, int w, int c, int out, const void *x, void *y);
 void cpu_shortcut_bwd(struct stream *, int n, int h, int w, int c, int out, const void *dy, void *dx, bool accumulate);
 
+/* lowrank_ops' Gram-Schmidt, of both devices. */
+void reference_orthonormalise(struct stream *, int64_t rows, int rank, float *p);
+
 /* The same of reference_nn_ops. */
 void reference_augment(struct stream *, const struct augment_desc *, const uint8_t *image, const float *table, const struct image_draw *,
                        void *y);

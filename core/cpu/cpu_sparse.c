@@ -2,6 +2,9 @@
 #include "cpu_select.h"
 #include "cpu_sparse.h"
 
+#define HOST_DEVICE static inline
+#include "../formulas.h"
+
 static size_t work_size(int64_t n, int64_t k)
 {
 	size_t topk = cpu_topk_work(n, k), merge = 2 * (size_t)k * sizeof(struct sparse);
@@ -22,6 +25,8 @@ struct list_args {
 	float *y;
 	uint8_t *alive;
 	const uint8_t *survived;
+	enum half_type half;
+	void *wire;
 };
 
 #define QUEUE(stream, fn, ...) cpu_run(stream, fn, &(struct list_args){ __VA_ARGS__ }, sizeof(struct list_args))
@@ -126,6 +131,43 @@ static void sparse_put_back(struct stream *s, int64_t k, const struct sparse *ow
 	QUEUE(s, run_put_back, .k = k, .in = own, .survived = alive, .y = residual);
 }
 
+static void run_pack(void *args, int team)
+{
+	const struct list_args *a = args;
+	uint32_t *index = a->wire;
+	uint16_t *value = (uint16_t *)(index + a->k);
+
+	(void)team;
+	for (int64_t j = 0; j < a->k; j++) {
+		index[j] = a->in[j].index;
+		value[j] = half_of(a->half == HALF_FP16, a->in[j].value);
+		a->y[index[j]] += a->in[j].value - half_value(a->half == HALF_FP16, value[j]);
+	}
+	if (a->k % 2)
+		value[a->k] = 0;
+}
+
+static void sparse_pack(struct stream *s, int64_t k, enum half_type half, const struct sparse *in, float *residual, void *wire)
+{
+	QUEUE(s, run_pack, .k = k, .half = half, .in = in, .y = residual, .wire = wire);
+}
+
+static void run_unpack(void *args, int team)
+{
+	const struct list_args *a = args;
+	const uint32_t *index = a->wire;
+	const uint16_t *value = (const uint16_t *)(index + a->k);
+
+	(void)team;
+	for (int64_t j = 0; j < a->k; j++)
+		a->out[j] = (struct sparse){ index[j], half_value(a->half == HALF_FP16, value[j]) };
+}
+
+static void sparse_unpack(struct stream *s, int64_t k, enum half_type half, const void *wire, struct sparse *out)
+{
+	QUEUE(s, run_unpack, .k = k, .half = half, .wire = (void *)wire, .out = out);
+}
+
 const struct sparse_ops cpu_sparse_ops = {
 	.work_size = work_size,
 	.topk = sparse_topk,
@@ -134,4 +176,6 @@ const struct sparse_ops cpu_sparse_ops = {
 	.merge = sparse_merge,
 	.survive = sparse_survive,
 	.put_back = sparse_put_back,
+	.pack = sparse_pack,
+	.unpack = sparse_unpack,
 };

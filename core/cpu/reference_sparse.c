@@ -4,6 +4,9 @@
 
 #include "cpu.h"
 
+#define HOST_DEVICE static inline
+#include "../formulas.h"
+
 /* Larger |value| first, of equals the lower index. A NaN counts as larger than any number. */
 static int by_magnitude(const void *pa, const void *pb)
 {
@@ -69,6 +72,8 @@ struct list_args {
 	float *y;
 	uint8_t *alive;
 	const uint8_t *survived;
+	enum half_type half;
+	void *wire;
 };
 
 #define QUEUE(stream, fn, ...) cpu_run(stream, fn, &(struct list_args){ __VA_ARGS__ }, sizeof(struct list_args))
@@ -157,6 +162,59 @@ static void sparse_put_back(struct stream *s, int64_t k, const struct sparse *ow
 	QUEUE(s, run_put_back, .k = k, .in = own, .survived = alive, .y = residual);
 }
 
+/* The nearest half, found by its size: an even multiple of the spacing there. */
+static double to_half(enum half_type half, double v)
+{
+	int digits = half == HALF_FP16 ? 11 : 8, least = half == HALF_FP16 ? -13 : -125, power;
+	double most = half == HALF_FP16 ? 65504 : 0x1.fep127, rounded;
+
+	if (!isfinite(v) || v == 0)
+		return v;
+	frexp(v, &power);
+	power = power < least ? least : power;
+	rounded = ldexp(nearbyint(ldexp(v, digits - power)), power - digits);
+	return fabs(rounded) > most ? copysign(most, v) : rounded;
+}
+
+static void run_pack(void *args, int team)
+{
+	const struct list_args *a = args;
+	uint32_t *index = a->wire;
+	uint16_t *value = (uint16_t *)(index + a->k);
+
+	(void)team;
+	for (int64_t j = 0; j < a->k; j++) {
+		double rounded = to_half(a->half, a->in[j].value);
+
+		index[j] = a->in[j].index;
+		value[j] = half_of(a->half == HALF_FP16, (float)rounded);       /* is one: nothing more is rounded */
+		a->y[index[j]] += (float)(a->in[j].value - rounded);
+	}
+	if (a->k % 2)
+		value[a->k] = 0;
+}
+
+static void sparse_pack(struct stream *s, int64_t k, enum half_type half, const struct sparse *in, float *residual, void *wire)
+{
+	QUEUE(s, run_pack, .k = k, .half = half, .in = in, .y = residual, .wire = wire);
+}
+
+static void run_unpack(void *args, int team)
+{
+	const struct list_args *a = args;
+	const uint32_t *index = a->wire;
+	const uint16_t *value = (const uint16_t *)(index + a->k);
+
+	(void)team;
+	for (int64_t j = 0; j < a->k; j++)
+		a->out[j] = (struct sparse){ index[j], half_value(a->half == HALF_FP16, value[j]) };
+}
+
+static void sparse_unpack(struct stream *s, int64_t k, enum half_type half, const void *wire, struct sparse *out)
+{
+	QUEUE(s, run_unpack, .k = k, .half = half, .wire = (void *)wire, .out = out);
+}
+
 const struct sparse_ops reference_sparse_ops = {
 	.work_size = work_size,
 	.topk = sparse_topk,
@@ -165,4 +223,6 @@ const struct sparse_ops reference_sparse_ops = {
 	.merge = sparse_merge,
 	.survive = sparse_survive,
 	.put_back = sparse_put_back,
+	.pack = sparse_pack,
+	.unpack = sparse_unpack,
 };

@@ -4,6 +4,9 @@
 #include "select.cuh"
 #include "topk.cuh"
 
+#define HOST_DEVICE __host__ __device__ static inline
+#include "../formulas.h"
+
 enum { THREADS = 256, BLOCKS = 32 };            // blocks: at most so many for each SM
 
 static unsigned grid_for(struct stream *s, int64_t n) { return blocks_for(n, THREADS, BLOCKS * s->dev->processors); }
@@ -130,6 +133,47 @@ static void sparse_put_back(struct stream *s, int64_t k, const struct sparse *ow
 	launch(s, "put_back", grid_for(s, k), THREADS, return_lost, k, own, alive, residual);
 }
 
+// The last thread writes the padding.
+__global__ void __launch_bounds__(THREADS)
+pack_halves(int64_t k, int fp16, const struct sparse *in, float *residual, uint32_t *index, uint16_t *value)
+{
+	FOR_EACH(j, k + k % 2) {
+		struct sparse item = { 0, 0 };
+		uint16_t half;
+
+		if (j == k) {
+			value[j] = 0;
+			continue;
+		}
+		item = in[j];
+		half = half_of(fp16, item.value);
+		index[j] = item.index;
+		value[j] = half;
+		residual[item.index] += item.value - half_value(fp16, half);
+	}
+}
+
+static void sparse_pack(struct stream *s, int64_t k, enum half_type half, const struct sparse *in, float *residual, void *wire)
+{
+	uint32_t *index = (uint32_t *)wire;
+
+	launch(s, "sparse pack", grid_for(s, k), THREADS, pack_halves, k, half == HALF_FP16, in, residual, index, (uint16_t *)(index + k));
+}
+
+__global__ void __launch_bounds__(THREADS)
+unpack_halves(int64_t k, int fp16, const uint32_t *index, const uint16_t *value, struct sparse *out)
+{
+	FOR_EACH(j, k)
+		out[j] = { index[j], half_value(fp16, value[j]) };
+}
+
+static void sparse_unpack(struct stream *s, int64_t k, enum half_type half, const void *wire, struct sparse *out)
+{
+	const uint32_t *index = (const uint32_t *)wire;
+
+	launch(s, "sparse unpack", grid_for(s, k), THREADS, unpack_halves, k, half == HALF_FP16, index, (const uint16_t *)(index + k), out);
+}
+
 const struct sparse_ops cuda_sparse_ops = {
-	work_size, topk_run, sparse_scale, sparse_scatter_add, sparse_merge, sparse_survive, sparse_put_back,
+	work_size, topk_run, sparse_scale, sparse_scatter_add, sparse_merge, sparse_survive, sparse_put_back, sparse_pack, sparse_unpack,
 };

@@ -19,6 +19,7 @@ enum oracle_method { DENSE, TOPK, GTOPK };
 enum oracle_merged { KEEP, SHARE, FORGET };     /* what each optimizer does with its state where models have been averaged */
 
 struct oracle_algorithm;
+struct oracle_compressor;
 
 struct oracle_setup {
 	int workers;
@@ -29,12 +30,15 @@ struct oracle_setup {
 	int64_t period;
 	double key[ORACLE_KEYS];        /* the algorithm's own keys, by an enum of its file */
 	enum oracle_method method;
+	const struct oracle_compressor *compressor;     /* instead of a method, if not NULL */
+	double compress_key[ORACLE_KEYS];       /* the compressor's own keys, by an enum of its file */
 	double density, warmup[4];      /* warmup[e]: density of epoch e */
 	int warmups;
 	int ranges;                     /* the pieces that the compressor chooses in */
 	int64_t offset[ORACLE_RANGES], length[ORACLE_RANGES];
 	int tensors;                    /* of which the arena is made */
 	int64_t tensor_end[ORACLE_RANGES];      /* padding included */
+	int64_t tensor_rows[ORACLE_RANGES], tensor_columns[ORACLE_RANGES];      /* 0: not a matrix */
 	double weight[ORACLE_WORKERS];
 	double lr, lr_decay;            /* lr of step t: lr (1 - lr_decay t) */
 	int64_t rise, end;              /* end > 0: instead it rises from 0 for `rise` steps and falls as a cosine, to 0 at `end` */
@@ -52,6 +56,7 @@ struct oracle {
 	double *send[ORACLE_WORKERS], *residual[ORACLE_WORKERS];
 	double *z, *average;            /* z: the model that all workers hold, at first x_0 */
 	void *own;                      /* what the algorithm needs beyond that */
+	double *compressed[2];          /* what the compressor needs beyond residuals: vectors that average() asks for */
 	double *vector[ORACLE_VECTORS]; /* all of oracle_vector() */
 	int vectors;
 	double lr;                      /* of this step */
@@ -64,6 +69,17 @@ struct oracle {
 
 struct trace;
 struct rng;
+
+/* One compressor, in a file of its own, compress_NAME.h, written from its paper. */
+struct oracle_compressor {
+	const char *name;               /* of compress.method */
+	bool few;                       /* finding seeds takes time: only under the three algorithms that stand for all */
+	double bound;                   /* how far a trajectory in float may be from the one in double */
+	void (*draw)(struct oracle_setup *, struct rng *);      /* the keys, at random */
+	int (*keys)(const struct oracle_setup *, const char **sets);    /* writes "compress.KEY=VALUE" (xasprintf), returns how many */
+	void (*average)(struct oracle *, int range, double *const in[], double *out);   /* of that range alone; residuals */
+	double (*bytes)(const struct oracle_setup *, int range);        /* that all ranks send for it */
+};
 
 /* One algorithm, in a file of its own, written from its paper. */
 struct oracle_algorithm {
@@ -260,6 +276,10 @@ static inline void oracle_average_range(struct oracle *o, int r, double *const i
 	bool *picked[ORACLE_WORKERS];
 
 	o->range_averages[r]++;
+	if (set->compressor) {
+		set->compressor->average(o, r, in, out);
+		return;
+	}
 	for (int i = 0; i < set->workers; i++) {
 		value[i] = calloc((size_t)set->n, sizeof(double));
 		picked[i] = calloc((size_t)set->n, sizeof(bool));

@@ -14,6 +14,8 @@
 #include "acco.h"
 #include "adaptive.h"
 #include "cocod.h"
+#include "compress_chain.h"
+#include "compress_powersgd.h"
 #include "diloco.h"
 #include "eager_diloco.h"
 #include "easgd.h"
@@ -49,6 +51,13 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_acco,
 	&oracle_dpsgd,
 	&oracle_sgp,
+	NULL,
+};
+
+static const struct oracle_compressor *const oracle_compressors[] = {
+	&oracle_powersgd,
+	&oracle_topk_fp16,
+	&oracle_topk_bf16,
 	NULL,
 };
 

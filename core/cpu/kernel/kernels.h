@@ -74,4 +74,18 @@ struct sparse_kernels {
 	int64_t (*filter)(int64_t from, int64_t to, const float *in, float *residual, uint32_t least, struct sparse *list, int64_t room);
 };
 
+/* lowrank.c. A slice is some rows of the matrix, or for left() some of its columns; p_k lies `p_step` floats behind p_k-1, q_k
+ * `q_step` behind q_k-1. */
+struct lowrank_slice {
+	int64_t rows, cols, stride;     /* stride: from row to row of the matrix */
+	int rank;
+	int64_t p_step, q_step;
+};
+
+struct lowrank_kernels {
+	void (*right)(const struct lowrank_slice *, const float *in, float *m, const float *q, float *p);
+	void (*left)(const struct lowrank_slice *, const float *m, const float *p, float *q);
+	void (*expand)(const struct lowrank_slice *, const float *p, const float *q, const float *own, float *m, float *out);
+};
+
 #endif

@@ -1,0 +1,67 @@
+/* What the config says of the network, for predictions, and what follows from it: how the all-reduce is built. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../comm/topology/topology.h"
+#include "../core/die.h"
+#include "run.h"
+
+static bool all_reduces(const struct run *run) { return !strcmp(config_string(run->config, "topology.kind"), "all-reduce"); }
+
+/* Of ranks that are one group; the same number on all ranks, whatever their own host has. */
+static int group_size(const struct run *run)
+{
+	int given = all_reduces(run) ? (int)config_int(run->config, "topology.group") : 0;
+
+	return given ? given : (run->world.size + run->world.nodes - 1) / run->world.nodes;
+}
+
+struct cost_model run_link(const struct run *run, int workers)
+{
+	const struct config *c = run->config;
+
+	return (struct cost_model){
+		.workers = workers,
+		.latency = config_float(c, "cluster.inter.latency_us") * 1e-6,
+		.per_byte = 8e-9 / config_float(c, "cluster.inter.gbit_per_s"),
+		.per_node = group_size(run),
+		.intra_latency = config_float(c, "cluster.intra.latency_us") * 1e-6,
+		.intra_per_byte = 8e-9 / config_float(c, "cluster.intra.gbit_per_s"),
+	};
+}
+
+/* A number for each rank's host: the first rank on it. */
+static void find_hosts(const struct run *run, int *host)
+{
+	enum { NAME = sizeof(run->world.host) };
+	int ranks = run->world.size;
+	char (*name)[NAME] = xcalloc((size_t)ranks, NAME);
+
+	comm_host_gather(run->control, run->world.host, name, NAME);
+	for (int r = 0; r < ranks; r++) {
+		host[r] = 0;
+		while (strncmp(name[host[r]], name[r], NAME))
+			host[r]++;
+	}
+	free(name);
+}
+
+void run_plan_allreduce(struct run *run)
+{
+	struct cost_model link = run_link(run, run->world.size);
+	int *host, given;
+
+	if (!all_reduces(run))
+		return;
+	host = xcalloc((size_t)run->world.size, sizeof(*host));
+	given = (int)config_int(run->config, "topology.group");
+	find_hosts(run, host);
+	for (int r = 0; r < run->world.size && given; r++)
+		host[r] = r / given;
+	if (run->world.nodes == 1 && !given) {          /* nothing goes between nodes */
+		link.latency = link.intra_latency;
+		link.per_byte = link.intra_per_byte;
+	}
+	comm_plan_allreduce(run->comm, config_string(run->config, "topology.allreduce"), host, &link);
+	free(host);
+}
