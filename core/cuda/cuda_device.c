@@ -159,6 +159,7 @@ const struct device_ops device_cuda = {
 	.stream = &cuda_stream_ops,
 	.vec = &cuda_vec_ops,
 	.sparse = &cuda_sparse_ops,
+	.quant = &cuda_quant_ops,
 	.nn = &cuda_nn_ops,
 	.open = device_open,
 	.close = device_close,

@@ -74,4 +74,11 @@ struct sparse_kernels {
 	int64_t (*filter)(int64_t from, int64_t to, const float *in, float *residual, uint32_t least, struct sparse *list, int64_t room);
 };
 
+/* quant.c: whole buckets, and what is left at the vector's end. draw->first is where the slice begins, key the draw's (philox.h). */
+struct quant_kernels {
+	void (*encode)(const struct quant *, int64_t n, const float *in, float *residual, const struct quant_draw *draw,
+	               const uint32_t key[2], uint32_t *packed);
+	void (*decode)(const struct quant *, int64_t n, const uint32_t *packed, float a, bool add, float *out);
+};
+
 #endif
