@@ -83,7 +83,7 @@ static const char *const momentum_name[] = { "local", "average", "reset" };
 
 static inline struct config *kit_config(const struct oracle_setup *p, const char *scope, const char *fusion)
 {
-	const char *sets[24];
+	const char *sets[28];
 	struct config *config;
 	char list[100] = "";
 	int count = 0;
@@ -93,7 +93,9 @@ static inline struct config *kit_config(const struct oracle_setup *p, const char
 	sets[count++] = xasprintf("sync.algorithm=%s", p->algorithm->name);
 	sets[count++] = xasprintf("sync.period=%d", (int)p->period);
 	sets[count++] = xasprintf("sync.momentum=%s", momentum_name[p->merged]);
-	sets[count++] = xasprintf("compress.method=%s", method_name[p->method]);
+	sets[count++] = xasprintf("compress.method=%s", p->compressor ? p->compressor->name : method_name[p->method]);
+	for (int i = 0; p->compressor && i < 4 && p->compressor->keys[i]; i++)
+		sets[count++] = xasprintf("%s", p->compressor->keys[i]);
 	sets[count++] = xasprintf("compress.density=%.17g", p->density);
 	sets[count++] = xasprintf("compress.warmup=[%s]", list);
 	sets[count++] = xasprintf("compress.scope=%s", scope);

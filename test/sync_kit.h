@@ -152,6 +152,9 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 			sync_state(&sync, &reader.visitor);
 	}
 	sync_state(&sync, &reader.visitor);
+	/* What waits of a sum is worth as much as what waits of the owner's own, divided by its weight. */
+	for (int64_t j = 0; p->compressor && p->compressor->feedback && j < KIT_N; j++)
+		trace_keep(trace, "residual")[j] += trace_state(trace, "sum_residual")[j] / (float)p->weight[world.rank];
 	kit_read(k, trace_keep(trace, "model"), x);
 	k->dev->ops->stream->sync(k->comm->stream);
 	trace->bytes = how->look ? NAN : (double)(k->comm->bytes_sent - before);
@@ -210,6 +213,8 @@ static inline double expected_bytes(const struct oracle_setup *p, int64_t n)
 	double k = (double)oracle_k(p->density, n), rounds = 0;
 	int power = 1, P = world.size;
 
+	if (p->compressor)
+		return p->compressor->bytes(p, n);
 	if (p->method == DENSE)
 		return 2.0 * (P - 1) * 4 * (double)n;
 	if (p->method == TOPK)

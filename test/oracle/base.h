@@ -19,6 +19,18 @@ enum oracle_method { DENSE, TOPK, GTOPK };
 enum oracle_merged { KEEP, SHARE, FORGET };     /* what each optimizer does with its state where models have been averaged */
 
 struct oracle_algorithm;
+struct oracle_setup;
+struct oracle;
+
+/* A compressor in a file of its own, compress_….h, beginning with this. */
+struct oracle_compressor {
+	const char *name;               /* of compress.method */
+	const char *keys[4];            /* "compress.KEY=VALUE" */
+	void (*average)(struct oracle *, int range, double *const in[], double *out);
+	double (*bytes)(const struct oracle_setup *, int64_t n);        /* that all ranks send for a range of n */
+	bool feedback;                  /* nothing gets lost */
+	double fine;                    /* > 0: rounding so fine that some decision is always close; how far a trajectory may be off then */
+};
 
 struct oracle_setup {
 	int workers;
@@ -29,6 +41,8 @@ struct oracle_setup {
 	int64_t period;
 	double key[ORACLE_KEYS];        /* the algorithm's own keys, by an enum of its file */
 	enum oracle_method method;
+	const struct oracle_compressor *compressor;     /* instead of method */
+	bool exact;                     /* inputs of averages are floats, the same as the program's */
 	double density, warmup[4];      /* warmup[e]: density of epoch e */
 	int warmups;
 	int ranges;                     /* the pieces that the compressor chooses in */
@@ -50,6 +64,8 @@ struct oracle {
 	double *m[ORACLE_WORKERS], *s[ORACLE_WORKERS];          /* the optimizers' */
 	double *g[ORACLE_WORKERS];      /* gradients of this step */
 	double *send[ORACLE_WORKERS], *residual[ORACLE_WORKERS];
+	double *votes[ORACLE_WORKERS], *sum_residual;   /* a compressor's own, NULL until it needs them */
+	int64_t compressed;             /* averages that a compressor has made */
 	double *z, *average;            /* z: the model that all workers hold, at first x_0 */
 	void *own;                      /* what the algorithm needs beyond that */
 	double *vector[ORACLE_VECTORS]; /* all of oracle_vector() */
@@ -260,6 +276,10 @@ static inline void oracle_average_range(struct oracle *o, int r, double *const i
 	bool *picked[ORACLE_WORKERS];
 
 	o->range_averages[r]++;
+	if (set->compressor) {
+		set->compressor->average(o, r, in, out);
+		return;
+	}
 	for (int i = 0; i < set->workers; i++) {
 		value[i] = calloc((size_t)set->n, sizeof(double));
 		picked[i] = calloc((size_t)set->n, sizeof(bool));

@@ -14,6 +14,7 @@
 #include "acco.h"
 #include "adaptive.h"
 #include "cocod.h"
+#include "compress_quantize.h"
 #include "diloco.h"
 #include "eager_diloco.h"
 #include "easgd.h"
