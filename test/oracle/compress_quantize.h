@@ -4,7 +4,8 @@
  *
  * Rounding is discontinuous: as for top-k, o->gap keeps how close a decision was, in units of what is rounded. For the finest formats no
  * trajectory is without close ones. There the trajectories get a bound of a few steps of the format (`fine`), and decisions are compared
- * where the inputs are the same floats (set->exact).
+ * where the inputs are the same floats (set->exact). The nearest of 16 bits is a tie again and again where 16-bit numbers are averaged:
+ * there a unit in the last place has to be allowed.
  */
 #ifndef ORACLE_COMPRESS_QUANTIZE_H
 #define ORACLE_COMPRESS_QUANTIZE_H
@@ -52,20 +53,16 @@ static inline void oracle_close_call(struct oracle *o, double distance)
 		o->gap = fabs(distance);
 }
 
-static inline double oracle_to_half(struct oracle *o, double x, int mantissa, int least, bool sure)
+static inline double oracle_to_half(double x, int mantissa, int least)
 {
 	int exponent;
-	double unit, y;
+	double unit;
 
 	if (x == 0)
 		return 0;
 	frexp(x, &exponent);
-	exponent = exponent - 1 > least ? exponent - 1 : least;
-	unit = ldexp(1, exponent - mantissa);
-	y = x / unit;
-	if (!sure)
-		oracle_close_call(o, (fabs(y - floor(y)) - 0.5) * unit);
-	return nearbyint(y) * unit;     /* ties to even */
+	unit = ldexp(1, (exponent - 1 > least ? exponent - 1 : least) - mantissa);
+	return nearbyint(x / unit) * unit;      /* ties to even */
 }
 
 /* floor(y + u) units: up with probability y - floor(y). */
@@ -142,15 +139,14 @@ static inline void oracle_quantize_bucket(struct oracle *o, const struct oracle_
                                 double *out)
 {
 	double unit = q->rounding == ROUND_LEVELS ? oracle_norm(q, x, n) / q->levels : 0;
-	bool sure = o->set->exact && !at->second;       /* no arithmetic in front of the rounding */
 
 	if (q->rounding >= ROUND_SIGN)
 		oracle_signs(o, q, at, n, x, out);
 	for (int64_t j = 0; j < n && q->rounding < ROUND_SIGN; j++) {
 		if (q->rounding == ROUND_BF16)
-			out[j] = oracle_to_half(o, x[j], 7, -126, sure);
+			out[j] = oracle_to_half(x[j], 7, -126);
 		else if (q->rounding == ROUND_FP16)
-			out[j] = oracle_to_half(o, x[j], 10, -14, sure);
+			out[j] = oracle_to_half(x[j], 10, -14);
 		else if (q->rounding == ROUND_LEVELS)
 			out[j] = oracle_draw_up(o, x[j], unit, ldexp(oracle_word(at, j) >> 8, -24), q->levels);
 		else
