@@ -10,7 +10,7 @@
  *
  *     code            bits            value
  *     QUANT_BF16      16              to the nearest, ties to even
- *     QUANT_FP16      16              likewise; beyond 65520 infinite, below 2^-24 half a unit of 2^-25 is lost at most
+ *     QUANT_FP16      16              likewise; infinite from 65520 on, a multiple of 2^-24 below 2^-14
  *     QUANT_LEVELS    1 + log2(s+1)   sign and l of l / s × scale, l = 0 … s = levels; between two levels a random number decides, so
  *                                     that the expected value is x. |x| beyond the scale counts as the scale (QUANT_CLIP, rounding)
  *     QUANT_POWERS    9               sign and exponent: a power of two or 0, drawn so that the expected value is x

@@ -176,6 +176,7 @@ static void test_halves(void)
 static void test_by_hand(void)
 {
 	const struct quant l2 = { QUANT_LEVELS, QUANT_L2, 4, 5, 128, 0, -1 }, clip = { QUANT_LEVELS, QUANT_CLIP, 2, 1, 128, 1, -1 };
+	const struct quant loose = { QUANT_LEVELS, QUANT_CLIP, 2, 1, 128, 2, -1 };
 	const struct quant sides = { QUANT_SIGN, QUANT_SIDES, 1, 0, 128, 0, -1 }, mean = { QUANT_SIGN, QUANT_MEAN, 1, 0, 128, 0, -1 };
 	const struct quant plain = { QUANT_SIGN, QUANT_UNSCALED, 1, 0, 128, 0, -1 }, powers = { QUANT_POWERS, QUANT_UNSCALED, 9, 0, 128, 0, -1 };
 	const float x[4] = { 3, -4, 0, 0 }, z[4] = { 1, -6, 2, -1 }, p[4] = { 4, -0.125f, 0, 0x1p-126f };
@@ -185,6 +186,8 @@ static void test_by_hand(void)
 	ok(y[0] == 3 && y[1] == -4 && y[2] == 0, "levels of the norm 5: 3 of 5 and 4 of 5 are exact");
 	through(&clip, 4, x, NULL, 0, 0, y);
 	ok(y[0] == 2.5f && y[1] == -2.5f && y[2] == 0 && y[3] == 0, "clipped at 2.5, the root of the mean square");
+	through(&loose, 4, x, NULL, 0, 0, y);
+	ok(y[1] == -4 && (y[0] == 4 || y[0] == 0), "a clip at 5 leaves 4 the largest");
 	through(&sides, 4, z, e, 0, 0, y);
 	ok(y[0] == 1.5f && y[1] == -3.5f && y[2] == 1.5f && y[3] == -3.5f && e[0] == -0.5f && e[1] == -2.5f,
 	   "one bit: the means of both sides, the rest stays");

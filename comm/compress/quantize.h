@@ -36,7 +36,7 @@ struct quantize {
 };
 
 /* Rows of the compressors' tables. */
-#define QUANTIZE_BUCKET(elements, what) { "bucket", OPTION_INT, elements, QUANT_TILE, 1 << 24, NULL, what }
+#define QUANTIZE_BUCKET(elements, what) { "bucket", OPTION_INT, elements, QUANT_TILE, 65536, NULL, what }
 #define QUANTIZE_SEED { "seed", OPTION_INT, "1", 0, 1e15, NULL, "of stochastic rounding: other numbers for another seed" }
 
 /* first = second = q, no feedback, scale 1; bits of QUANT_LEVELS follow from its levels. */

@@ -153,19 +153,24 @@ __device__ static inline uint32_t get_code(int bits, const uint32_t *group, int 
 	return code;
 }
 
-// A thread an element: those of a warp read the same words of a group.
-__global__ void __launch_bounds__(THREADS) decode_elements(struct decoding d)
+// All lanes read the same words of a group.
+__global__ void __launch_bounds__(THREADS) decode_buckets(struct decoding d)
 {
-	int64_t stride = (int64_t)gridDim.x * THREADS, whole = quant_record(&d.q, d.q.bucket);
+	int64_t warp = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32, stride = (int64_t)gridDim.x * WARPS;
+	int lane = threadIdx.x % 32;
 
-	for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < d.n; i += stride) {
-		int64_t place = i % d.q.bucket;
-		const uint32_t *record = d.packed + i / d.q.bucket * whole;
-		float unit[2], value;
+	for (int64_t b = warp; b * d.q.bucket < d.n; b += stride) {
+		int64_t from = b * d.q.bucket, end = min(from + d.q.bucket, d.n);
+		const uint32_t *record = d.packed + b * quant_record(&d.q, d.q.bucket);
+		float unit[2];
 
 		quant_read_units(&d.q, record, unit);
-		value = quant_decode(&d.q, get_code(d.q.bits, record + quant_scale_words(&d.q) + place / GROUP * d.q.bits, (int)(place % GROUP)), unit);
-		d.out[i] = d.add ? d.out[i] + d.a * value : d.a * value;
+		record += quant_scale_words(&d.q);
+		for (int64_t i = from + lane; i < end; i += GROUP, record += d.q.bits) {
+			float value = quant_decode(&d.q, get_code(d.q.bits, record, lane), unit);
+
+			d.out[i] = d.add ? d.out[i] + d.a * value : d.a * value;
+		}
 	}
 }
 
@@ -176,7 +181,7 @@ static void decode(struct stream *s, const struct quant *q, int64_t n, const voi
 	if (n == 0)
 		return;
 	cuda_written(s->dev, out);
-	launch(s, "decode", blocks_for(n, THREADS, BLOCKS * s->dev->processors), THREADS, decode_elements, d);
+	launch(s, "decode", grid_for(s, n, q->bucket), THREADS, decode_buckets, d);
 }
 
 const struct quant_ops cuda_quant_ops = { encode, decode };
