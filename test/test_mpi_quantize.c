@@ -230,6 +230,7 @@ static void test_alone(struct kit *k, const struct oracle_quantizer *q, const in
 	struct oracle_setup p = setup_for(q, batch);
 	struct verdict v = { 0, 0, true, true };
 	struct saved *s = xcalloc(1, sizeof(*s));
+	double bound = q->rounding == ROUND_BF16 ? 0x1p-8 : q->rounding == ROUND_FP16 ? 0x1p-11 : 1e-5;
 	double put_in[N] = { 0 }, said = 0;
 	struct bench *b;
 	struct oracle o;
@@ -250,7 +251,7 @@ static void test_alone(struct kit *k, const struct oracle_quantizer *q, const in
 	}
 	for (int i = 0; i < 2; i++)
 		said += ROUNDS * b->c.ops->bytes(&b->c, ranges[i].n, P) * P;
-	all_ok(v.error <= (q->rounding == ROUND_BF16 ? 0x1p-8 : q->rounding == ROUND_FP16 ? 0x1p-11 : 1e-5), "%s: %s%s: outputs and residuals of %d rounds: %.1e from the oracle", k->driver, q->base.name,
+	all_ok(v.error <= bound, "%s: %s%s: outputs and residuals of %d rounds: %.1e from the oracle", k->driver, q->base.name,
 	       in_place ? " in place" : "", ROUNDS, v.error);
 	all_ok(v.same && v.left_alone, "%s: the same bits everywhere, padding stays 0, nothing else is touched", q->base.name);
 	if (q->base.feedback)
@@ -355,7 +356,8 @@ static void test_unbiased(const struct oracle_quantizer *q)
 		count++;
 	}
 	z /= (double)count;
-	all_ok(count > 60 && z > 0.5 && z < 1.6, "%s: unbiased through both roundings: mean square %.2f of %d means", q->base.name, z, (int)count);
+	all_ok(count > 60 && z > 0.5 && z < 1.6, "%s: unbiased through both roundings: mean square %.2f of %d means", q->base.name, z,
+	       (int)count);
 	bench_close(b);
 }
 

@@ -93,7 +93,8 @@ static void gather(struct compress *c, int64_t n)
 	int right = (comm->rank + 1) % comm->size, left = (comm->rank + comm->size - 1) % comm->size;
 
 	for (int step = 0; step < comm->size - 1; step++) {
-		struct chunk out = chunk_of(&z->first, n, comm->size, comm->rank - step), in = chunk_of(&z->first, n, comm->size, comm->rank - step - 1);
+		struct chunk out = chunk_of(&z->first, n, comm->size, comm->rank - step);
+		struct chunk in = chunk_of(&z->first, n, comm->size, comm->rank - step - 1);
 
 		comm_exchange(comm, right, z->packed + out.at, out.bytes, left, z->packed + in.at, in.bytes);
 	}
@@ -121,7 +122,8 @@ void quantize_average(struct compress *c, const struct range *range, const float
 	struct quant_draw draw = { z->seed, (uint64_t)z->averages, 2 * (uint32_t)comm->rank, 0 };
 	float *sum = out + range->offset + mine.from;   /* what was in there has been encoded by then */
 
-	ops->encode(comm->stream, &z->first, range->n, in + range->offset, z->feedback ? z->residual + range->offset : NULL, &draw, z->packed);
+	ops->encode(comm->stream, &z->first, range->n, in + range->offset, z->feedback ? z->residual + range->offset : NULL, &draw,
+	            z->packed);
 	scatter(c, range->n);
 	for (int r = 0; r < comm->size && mine.n; r++)
 		ops->decode(comm->stream, &z->first, mine.n, r == comm->rank ? z->packed + mine.at : z->received + r * mine.bytes,

@@ -111,8 +111,9 @@ static void run_encode(void *args, int team)
 		a->residual[i] += a->in[i];
 	for (int64_t i = 0; i < a->n; i += a->q.bucket) {
 		int64_t n = a->n - i < a->q.bucket ? a->n - i : a->q.bucket;
+		float *residual = a->residual ? a->residual + i : NULL;
 
-		encode_bucket(a, a->draw.first + i, n, a->residual ? a->residual + i : a->in + i, a->residual ? a->residual + i : NULL, record);
+		encode_bucket(a, a->draw.first + i, n, residual ? residual : a->in + i, residual, record);
 		record += quant_record(&a->q, n);
 	}
 }

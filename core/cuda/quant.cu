@@ -7,7 +7,8 @@
 #include "../philox.h"
 #include "../quant_formulas.h"
 
-enum { THREADS = 128, WARPS = THREADS / 32, BLOCKS = 16, GROUP = QUANT_GROUP, TILE = QUANT_TILE };      // blocks: at most so many for each SM
+enum { THREADS = 128, WARPS = THREADS / 32, GROUP = QUANT_GROUP, TILE = QUANT_TILE };
+enum { BLOCKS = 16 };           // at most so many for each SM
 
 struct encoding {
 	struct quant q;
@@ -84,7 +85,8 @@ __device__ static void encode_bucket(const struct encoding &e, int64_t from, int
 		record[lane] = quant_word(unit[lane]);
 	record += quant_scale_words(q);
 	for (int64_t i = 0; i < n; i += TILE) {
-		uint32_t at[4] = { quant_block(e.first + from + i) + (uint32_t)lane, e.counter[1], e.counter[2], e.counter[3] }, word[4] = { 0 };
+		uint32_t block = quant_block(e.first + from + i) + (uint32_t)lane, word[4] = { 0 };
+		uint32_t at[4] = { block, e.counter[1], e.counter[2], e.counter[3] };
 
 		if (quant_draws(q))
 			philox_block(at, e.key, word);

@@ -106,8 +106,8 @@ static inline double oracle_norm(const struct oracle_quantizer *q, const double 
 }
 
 /* What one bit an element says: of 0, and of a vote that is a tie, a coin where there is no scale. */
-static inline void oracle_signs(struct oracle *o, const struct oracle_quantizer *q, const struct oracle_place *at, int64_t n, const double *x,
-                                double *out)
+static inline void oracle_signs(struct oracle *o, const struct oracle_quantizer *q, const struct oracle_place *at, int64_t n,
+                                const double *x, double *out)
 {
 	double tie = at->second ? ldexp(1, -16) : 0, plus = 0, minus = 0, pluses = 0;
 
@@ -135,8 +135,8 @@ static inline void oracle_signs(struct oracle *o, const struct oracle_quantizer 
 }
 
 /* A bucket x of n; out differs from x. */
-static inline void oracle_quantize_bucket(struct oracle *o, const struct oracle_quantizer *q, const struct oracle_place *at, int64_t n, const double *x,
-                                double *out)
+static inline void oracle_quantize_bucket(struct oracle *o, const struct oracle_quantizer *q, const struct oracle_place *at, int64_t n,
+                                          const double *x, double *out)
 {
 	double unit = q->rounding == ROUND_LEVELS ? oracle_norm(q, x, n) / q->levels : 0;
 
@@ -194,7 +194,8 @@ static inline void oracle_quantize(struct oracle *o, int r, double *const in[], 
 		for (int64_t j = from; j < from + n; j++)
 			o->votes[i][j] = q->beta * o->votes[i][j] + (1 - q->beta) * x[j];
 		at.stream = 2 * (uint32_t)i;
-		oracle_quantize_range(o, q, at, from, from + n, q->beta > 0 ? o->votes[i] : x, q->base.feedback ? o->residual[i] : NULL, value);
+		oracle_quantize_range(o, q, at, from, from + n, q->beta > 0 ? o->votes[i] : x, q->base.feedback ? o->residual[i] : NULL,
+		                      value);
 		for (int64_t j = from; j < from + n; j++)
 			sum[j] += set->weight[i] * value[j];
 	}

@@ -15,7 +15,9 @@
 enum { GROUP = QUANT_GROUP, TILE = QUANT_TILE };
 
 #define BIT4(i) 1u << (i), 1u << ((i) + 1), 1u << ((i) + 2), 1u << ((i) + 3)
-static const uint32_t bit_of[GROUP] __attribute__((aligned(64))) = { BIT4(0), BIT4(4), BIT4(8), BIT4(12), BIT4(16), BIT4(20), BIT4(24), BIT4(28) };
+static const uint32_t bit_of[GROUP] __attribute__((aligned(64))) = {
+	BIT4(0), BIT4(4), BIT4(8), BIT4(12), BIT4(16), BIT4(20), BIT4(24), BIT4(28),
+};
 
 /* ---- the scale of a bucket ---- */
 
