@@ -184,3 +184,17 @@ int run_choose_batches(struct run *run)
 	error("one step of all workers takes %lld images, but %s has %lld", (long long)total, run->data.def->name, (long long)run->data.train.count);
 	return hint("use a smaller train.batch or fewer workers");
 }
+
+char *run_batch_list(const struct run *run)
+{
+	char *text = NULL;
+	size_t length;
+	FILE *out = open_memstream(&text, &length);
+
+	CHECK(out);
+	for (int r = 0; r < run->workers; r++)
+		fprintf(out, "%s%d", r ? ", " : "[", run->batch[r]);
+	fputc(']', out);
+	fclose(out);
+	return text;
+}

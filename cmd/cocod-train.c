@@ -77,12 +77,12 @@ static int open_directory(struct run *run)
 
 static int run_config(struct config *config, bool dry_run, double started)
 {
-	struct run run = { .started = started };
+	struct run run = { .started = started, .dry = dry_run };
 	int status = run_open_world(&run, config);
 
 	if (!status)
 		status = run_open_model(&run);
-	if (!status && !dry_run)
+	if (!status && !run.dry)
 		status = open_directory(&run);
 	if (!status)
 		status = run_bind(&run);
@@ -90,11 +90,11 @@ static int run_config(struct config *config, bool dry_run, double started)
 		report_start(&run);
 		if (run_serves(&run))
 			status = run_serve(&run);
-		else if (dry_run)
+		else if (run.dry)
 			report_dry_run(&run);
 		else
 			status = run_train(&run);
-		if (!dry_run)
+		if (!run.dry)
 			report_end(&run);
 	}
 	run_close(&run);

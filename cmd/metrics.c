@@ -12,7 +12,7 @@
 
 /* What a rank reports of the steps since the row before. Doubles only, so that it travels as it is. */
 struct row {
-	double step, epoch, lr, steps, wall_s;
+	double step, epoch, lr, steps, wall_s, trained; /* trained: seconds, since the start */
 	double loss, correct, count;
 	double seconds, compute, comm, exposed, bytes;
 };
@@ -28,6 +28,7 @@ struct metrics {
 	int64_t every, last_step;
 	struct spent last;              /* at the last row's end */
 	struct flight *flight;          /* a ring */
+	struct stream *here;            /* the host itself, where it waits for a row */
 	int64_t sent, written;          /* rows so far */
 	bool terminal, live;
 	double printed, first_printed;
@@ -61,6 +62,7 @@ struct metrics *metrics_open(struct run *run)
 		m->flight[i].all = run->world.rank ? NULL : xcalloc((size_t)run->workers, sizeof(struct row));
 		m->flight[i].arrived = run->host->ops->stream->event_open(run->host);
 	}
+	m->here = run->host->ops->stream->open(run->host, STREAM_COMPUTE);
 	m->terminal = on_terminal();
 	m->first_printed = m->printed = clock_now();
 	return m;
@@ -76,6 +78,7 @@ void metrics_close(struct run *run)
 		run->host->ops->stream->event_close(m->flight[i].arrived);
 		free(m->flight[i].all);
 	}
+	run->host->ops->stream->close(m->here);
 	free(m->flight);
 	free(m);
 	run->metrics = NULL;
@@ -101,7 +104,7 @@ static void print_progress(struct run *run, const struct row *sum)
 	if (!m->terminal && now - m->printed < 10 && left > 0)
 		return;
 	m->printed = now;
-	format_time(sum->step > 0 ? run->spent.wall / sum->step * left : 0, eta, sizeof(eta));
+	format_time(sum->step > 0 ? sum->trained / sum->step * left : 0, eta, sizeof(eta));
 	printf("%sepoch %6.2f/%g  step %lld/%lld  loss %.4f  accuracy %5.2f %%  lr %.4g  %.0f img/s  ETA %s%s", m->terminal ? "\r\033[K" : "",
 	       sum->epoch, run->epochs, (long long)sum->step, (long long)run->steps, sum->loss / sum->count, 100 * sum->correct / sum->count,
 	       sum->lr, m->rate, eta, m->terminal ? "" : "\n");
@@ -117,7 +120,7 @@ void metrics_progress_end(struct run *run)
 }
 
 /* The row of all workers: sums of samples and bytes, means of times. Step and time are rank 0's; where each goes at its own pace, the
- * others were there earlier or later. */
+ * others were there earlier or later, and the run is done when the slowest is. */
 static void write_row(struct run *run, const struct row *all)
 {
 	struct metrics *m = run->metrics;
@@ -136,6 +139,7 @@ static void write_row(struct run *run, const struct row *all)
 		sum.comm += a->comm;
 		sum.exposed += a->exposed;
 		sum.bytes += a->bytes;
+		sum.trained = a->trained > sum.trained ? a->trained : sum.trained;
 	}
 	run->train_loss = sum.loss / sum.count;
 	fprintf(run->dir.metrics, "%.0f,%.6g,%.6g,%.6g,%.6g,%.1f,%.3f,%.3f,%.3f,%.0f,%.3f,\n", sum.step, sum.epoch, sum.loss / sum.count,
@@ -167,6 +171,17 @@ static void finish_rows(struct run *run)
 	}
 }
 
+/* As little as makes room for the next row: we are ahead of the slowest worker, and stay so. */
+static void wait_for_oldest(struct run *run)
+{
+	struct metrics *m = run->metrics;
+	struct spent before = run_counters(run);
+
+	run->host->ops->stream->wait(m->here, m->flight[m->written % ROWS].arrived);
+	run_set_aside(run, &before);
+	finish_rows(run);
+}
+
 void metrics_flush(struct run *run)
 {
 	run->host->ops->stream->sync(run->team->stream);
@@ -184,7 +199,8 @@ void metrics_step(struct run *run, bool force)
 	if (steps == 0 || (steps < m->every && !force))
 		return;
 	if (m->sent - m->written == ROWS)
-		metrics_flush(run);
+		wait_for_oldest(run);
+	rundir_flush_decisions(&run->dir);
 	sums = net_take_stats(&run->net);       /* the host waits here */
 	run_clock(run);
 	if (!isfinite(sums.loss)) {
@@ -198,6 +214,7 @@ void metrics_step(struct run *run, bool force)
 		.lr = run->sync.lr,
 		.steps = (double)steps,
 		.wall_s = clock_now() - run->started,
+		.trained = run->spent.wall,
 		.loss = sums.loss,
 		.correct = (double)sums.correct,
 		.count = (double)sums.count,

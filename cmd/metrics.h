@@ -1,6 +1,7 @@
 /*
  * metrics.csv: a row every output.log_every steps, of all workers. Their sums travel to rank 0 on the team's communicator while
- * training goes on; the row is written when they have come. Nobody waits for a row: rank 0 may be many ahead of the slowest worker.
+ * training goes on; the row is written when they have come. Nobody waits for a row
+ * until 256 are under way: rank 0 may be that far ahead of the slowest worker.
  */
 #ifndef COCOD_METRICS_H
 #define COCOD_METRICS_H

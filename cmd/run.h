@@ -1,6 +1,6 @@
 /*
  * One training run: everything that was opened for it, in the order in which it was opened. setup.c fills it in and takes it
- * apart, train.c drives it, report.c and metrics.c tell of it.
+ * apart, train.c drives it, the reports and metrics.c tell of it.
  */
 #ifndef COCOD_RUN_H
 #define COCOD_RUN_H
@@ -32,6 +32,7 @@ struct spent {
 struct run {
 	struct config *config;
 	double started;                 /* clock_now() when the program began */
+	bool dry;                       /* --dry-run: nothing is trained */
 	struct world world;
 	int workers, servers;           /* ranks that train: the first ones; parameter servers: the others */
 	struct device *device;          /* computes */
@@ -83,20 +84,21 @@ int run_agree(struct run *, int status);
 
 /* batches.c: cluster.slowdown, and from train.batch the M_i; -1: error recorded on every rank. All ranks together. */
 int run_choose_batches(struct run *);
+char *run_batch_list(const struct run *);                       /* "[21, 20, 7]", as train.batch takes it; to be freed */
 int run_build_net(struct run *, struct net *, int batch);       /* the model, without a device; -1: error recorded */
 
 void run_load(struct run *, const struct batch *);              /* the batch into the network */
 void run_clock(struct run *);                                   /* brings run->spent up to now */
 struct spent run_counters(struct run *);                        /* where the counters behind it stand, evaluation included */
+void run_set_aside(struct run *, const struct spent *since);    /* what was spent since those counters is not counted */
 static inline bool run_serves(const struct run *run) { return run->world.rank >= run->workers; }
 int run_train(struct run *);                                    /* exit status */
 int run_serve(struct run *);                                    /* what a server does instead, until all workers have ended */
 void run_evaluate(struct run *);                                /* averaged model on the test set: sets test_loss, test_accuracy */
 void run_fingerprint(struct run *, char hex[65]);               /* of the averaged model, PyTorch's order and layout */
 
-/* report.c */
-void report_start(struct run *);                                /* config, layers, world */
-void report_end(struct run *);                                  /* the truth about overlap; writes summary.json */
-void report_dry_run(struct run *);                              /* memory, bytes, predicted step times */
+void report_start(struct run *);                                /* report_start.c: config, layers, world */
+void report_end(struct run *);                                  /* report_end.c: the truth about overlap; writes summary.json */
+void report_dry_run(struct run *);                              /* dryrun.c: memory, bytes, predicted step times */
 
 #endif

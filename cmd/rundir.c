@@ -1,4 +1,5 @@
 /* The run directory: see rundir.h. */
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -55,6 +56,28 @@ FILE *rundir_file(const struct rundir *d, const char *name)
 	return f;
 }
 
+/* An earlier run's, of all its ranks: this one may decide nothing, or have fewer. */
+static void remove_decisions(const struct rundir *d)
+{
+	char path[1300];
+	DIR *folder = opendir(d->path);
+
+	for (struct dirent *e; folder && (e = readdir(folder));) {
+		const char *number = e->d_name + strlen("decisions");
+
+		if (strncmp(e->d_name, "decisions", strlen("decisions")))
+			continue;
+		if (*number == '-')
+			number += 1 + strspn(number + 1, "0123456789");
+		if (strcmp(number, ".csv"))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", d->path, e->d_name);
+		unlink(path);
+	}
+	if (folder)
+		closedir(folder);
+}
+
 int rundir_create(struct rundir *d, const struct config *config)
 {
 	char used[1200];
@@ -77,8 +100,7 @@ int rundir_create(struct rundir *d, const struct config *config)
 		hint("set output.dir to a folder that this user may write to");
 		return STATUS_FAILURE;
 	}
-	snprintf(used, sizeof(used), "%s/decisions.csv", d->path);
-	unlink(used);                   /* an earlier run's: this one may decide nothing */
+	remove_decisions(d);
 	config_print(config, f);
 	rundir_flush(f, "config.cfg");
 	fclose(f);
@@ -118,6 +140,12 @@ void rundir_decision(struct rundir *d, int rank, int64_t step, const char *what,
 	fprintf(d->decisions, "%lld,%s,%lld,%s\n", (long long)step, what, (long long)value, why);
 }
 
+void rundir_flush_decisions(struct rundir *d)
+{
+	if (d->decisions)
+		rundir_flush(d->decisions, "decisions.csv");
+}
+
 void rundir_flush(FILE *f, const char *what)
 {
 	if (fflush(f) || ferror(f))
@@ -134,8 +162,7 @@ void rundir_close(struct rundir *d)
 		fclose(d->events);
 	if (d->log)
 		fclose(d->log);
-	if (d->decisions) {
-		rundir_flush(d->decisions, "decisions.csv");
+	rundir_flush_decisions(d);
+	if (d->decisions)
 		fclose(d->decisions);
-	}
 }

@@ -30,6 +30,7 @@ FILE *rundir_file(const struct rundir *, const char *name);     /* for writing; 
 void rundir_close(struct rundir *);
 /* A line for decisions.csv (of other ranks than 0: decisions-NNN.csv), which is made for the first one. */
 void rundir_decision(struct rundir *, int rank, int64_t step, const char *what, int64_t value, const char *why);
+void rundir_flush_decisions(struct rundir *);                   /* now and then: a run that dies leaves what it decided before */
 /* Flushes a line and dies with the disk's own words if it could not be written. */
 void rundir_flush(FILE *, const char *what);
 

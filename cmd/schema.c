@@ -18,7 +18,7 @@
 #define MANY 9e15       /* "no upper bound", and still exact in a double */
 
 static const struct option top_options[] = {
-	{ "world_size", OPTION_INT, NULL, 1, 65536, NULL, "if given, the run refuses to start with another number of workers" },
+	{ "world_size", OPTION_INT, NULL, 1, 65536, NULL, "if given, the run refuses to start with another number of ranks, workers and servers" },
 	{ 0 },
 };
 
@@ -131,13 +131,14 @@ static void add(const char *group, const char *select, const char *owner, const 
 	for (int i = 0; list[i]; i++) \
 		add(group, select, list[i]->name, list[i]->options, list[i]->about)
 
-/* Paper, and where not every run offers it, the topology: "…; topology.kind: gossip". */
+/* Paper, and on which topologies it works: "…; topology.kind: all-reduce|ps". */
 static void add_algorithms(void)
 {
 	for (int i = 0; sync_list[i]; i++) {
 		const struct sync_ops *ops = sync_list[i];
 
-		add("sync", "algorithm", ops->name, ops->options, ops->topology ? xasprintf("%s; topology.kind: %s", ops->paper, ops->topology) : ops->paper);
+		add("sync", "algorithm", ops->name, ops->options,
+		    xasprintf("%s; topology.kind: %s", ops->paper, ops->topology ? ops->topology : "all-reduce"));
 	}
 }
 

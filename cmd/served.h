@@ -6,8 +6,8 @@
 #include "json.h"
 
 void served_add(struct ps_record *sum, const struct ps_record *);
-/* These two say nothing if no model was read from a server. */
+/* These two say nothing if no model was read from a server. The record is the sum of what so many servers have seen of each step. */
 void served_print(const struct ps_record *);
-void served_json(const struct ps_record *, struct json *);
+void served_json(const struct ps_record *, int servers, struct json *);
 
 #endif

@@ -142,12 +142,29 @@ static int check_same_device(struct run *run)
 	return rc;
 }
 
-/* topology.servers of the ranks serve. A mistake that all ranks see alike. */
+/* A mistake that all ranks see alike. */
+static int check_world_size(const struct run *run)
+{
+	const struct config *c = run->config;
+	int size = run->world.size;
+	long long wanted;
+
+	if (!config_has(c, "world_size") || config_int(c, "world_size") == size)
+		return 0;
+	wanted = config_int(c, "world_size");
+	error("world_size = %lld (%s), but %d process%s started", wanted, config_origin(c, "world_size"), size, size == 1 ? " was" : "es were");
+	if (!strcmp(config_string(c, "topology.kind"), "ps"))
+		return hint("start with mpirun -np %lld, or leave world_size out: it counts workers and servers", wanted);
+	return hint("start with mpirun -np %lld, or leave world_size out", wanted);
+}
+
+/* topology.servers of the ranks serve. A mistake that all ranks see alike. One process may ask what many would do: a worker whose
+ * servers are in the prediction only. */
 static int choose_servers(struct run *run)
 {
 	int size = run->world.size;
 
-	if (!strcmp(config_string(run->config, "topology.kind"), "ps"))
+	if (!strcmp(config_string(run->config, "topology.kind"), "ps") && !(run->dry && size == 1))
 		run->servers = (int)config_int(run->config, "topology.servers");
 	run->workers = size - run->servers;
 	if (run->workers > 0)
@@ -168,15 +185,7 @@ int run_open_world(struct run *run, struct config *config)
 			fputs(errors_text(), stderr);
 		return STATUS_COMM;
 	}
-	if (config_has(config, "world_size") && config_int(config, "world_size") != run->world.size) {
-		error("world_size = %lld (%s), but %d process%s started", (long long)config_int(config, "world_size"),
-		      config_origin(config, "world_size"), run->world.size, run->world.size == 1 ? " was" : "es were");
-		hint("start with mpirun -np %lld, or leave world_size out", (long long)config_int(config, "world_size"));
-		if (run->world.rank == 0)
-			fputs(errors_text(), stderr);
-		return STATUS_CONFIG;
-	}
-	if (choose_servers(run)) {
+	if (check_world_size(run) || choose_servers(run)) {
 		if (run->world.rank == 0)
 			fputs(errors_text(), stderr);
 		return STATUS_CONFIG;
@@ -245,7 +254,10 @@ int run_open_model(struct run *run)
 		return run_agree(run, STATUS_CONFIG);
 	open_partition(run);
 	optimizer_init(&run->optimizer, optimizer_find(config_string(run->config, "optimizer.name")), run->config);
-	return run_agree(run, sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) ? STATUS_CONFIG : 0);
+	status = run_agree(run, sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) ? STATUS_CONFIG : 0);
+	if (!status && run->workers > 1)
+		sync_foresee(&run->sync, &run->lr, run->steps_per_epoch, run->steps);
+	return status;
 }
 
 enum { RESIDENT_MOST = 1 << 30 };       /* bytes of images that a GPU keeps; larger sets come batch by batch */

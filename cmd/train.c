@@ -39,18 +39,39 @@ void run_clock(struct run *run)
 		                     now.bytes - aside->bytes };
 }
 
-/* Evaluation happens between steps and is not counted. */
+void run_set_aside(struct run *run, const struct spent *since)
+{
+	struct spent now = run_counters(run), *aside = &run->aside;
+
+	aside->wall += now.wall - since->wall;
+	aside->data += now.data - since->data;
+	aside->exposed += now.exposed - since->exposed;
+	aside->comm += now.comm - since->comm;
+	aside->bytes += now.bytes - since->bytes;
+}
+
+/* What an algorithm has to send before its models can be averaged belongs to training, and to the row that is about to be made. What it
+ * waits for there does not. */
+static void settle_aside(struct run *run)
+{
+	struct spent before;
+
+	run->device->ops->stream->sync(run->compute);   /* the step itself is training */
+	before = run_counters(run);
+	sync_settle(&run->sync);
+	before.bytes = (double)run->comm->bytes_sent;
+	run_set_aside(run, &before);
+}
+
+/* Evaluation happens between steps and is not counted; nor is rank 0's wait for the last rows of those who are behind. */
 static void evaluate_aside(struct run *run)
 {
-	struct spent before = run_counters(run), after;
+	struct spent before = run_counters(run);
 
+	metrics_flush(run);
+	metrics_progress_end(run);
 	run_evaluate(run);
-	after = run_counters(run);
-	run->aside.wall += after.wall - before.wall;
-	run->aside.data += after.data - before.data;
-	run->aside.exposed += after.exposed - before.exposed;
-	run->aside.comm += after.comm - before.comm;
-	run->aside.bytes += after.bytes - before.bytes;
+	run_set_aside(run, &before);
 }
 
 static void train_step(struct run *run, int64_t t)
@@ -93,22 +114,24 @@ int run_train(struct run *run)
 
 		train_step(run, run->step++);
 		evaluate = evaluation_due(run);
+		if (evaluate)
+			settle_aside(run);
 		metrics_step(run, evaluate);
-		if (evaluate) {
-			metrics_flush(run);
-			metrics_progress_end(run);
+		if (evaluate)
 			evaluate_aside(run);
-		}
 	}
 	metrics_close(run);
 	return STATUS_DONE;
 }
 
+/* On disk as often as rows of metrics: whenever worker 0 ends one. */
 static void log_arrival(void *context, int64_t clock, const char *what, int64_t worker, const char *why)
 {
 	struct run *run = context;
 
 	rundir_decision(&run->dir, run->world.rank, clock, what, worker, why);
+	if (worker == 0 && clock % config_int(run->config, "output.log_every") == 0)
+		rundir_flush_decisions(&run->dir);
 }
 
 /* What arrived in which order decides the result of an asynchronous run: it is written down. */

@@ -61,6 +61,7 @@ static inline const struct schema *kit_schema(void)
 	rows[count++] = (struct schema){ "optimizer", NULL, NULL, select[0], "" };
 	for (int i = 0; optimizer_list[i]; i++)
 		rows[count++] = (struct schema){ "optimizer", "name", optimizer_list[i]->name, optimizer_list[i]->options, "" };
+	rows[count++] = (struct schema){ "optimizer", NULL, NULL, lr_options, "" };
 	rows[count++] = (struct schema){ "sync", NULL, NULL, select[1], "" };
 	rows[count++] = (struct schema){ "sync", NULL, NULL, sync_policies, "" };
 	for (int i = 0; sync_list[i]; i++)

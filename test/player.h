@@ -33,10 +33,14 @@ static inline void player_open(struct player *p, struct kit *k, struct config *c
 	sync_bind(&p->sync, k->comm, k->compute, &p->optimizer, p->x, p->g, batch);
 }
 
-static inline void player_step(struct player *p, const float *gradient)
+static inline void player_begin(struct player *p)
 {
 	p->sync.lr = 0.03;
 	sync_begin(&p->sync, p->t);
+}
+
+static inline void player_end(struct player *p, const float *gradient)
+{
 	p->kit->dev->ops->mem->copy(p->kit->compute, p->g, gradient, KIT_N * sizeof(float), COPY_TO_DEVICE);
 	for (int i = 0; i < KIT_TENSORS; i++) {
 		struct range r = kit_range(i);
@@ -44,6 +48,12 @@ static inline void player_step(struct player *p, const float *gradient)
 		sync_grad_ready(&p->sync, &r);
 	}
 	sync_step(&p->sync, p->t++);
+}
+
+static inline void player_step(struct player *p, const float *gradient)
+{
+	player_begin(p);
+	player_end(p, gradient);
 }
 
 static inline void player_close(struct player *p)
@@ -73,7 +83,8 @@ static inline void pass_time(struct kit *k, double seconds)
 	}
 }
 
-/* Steps of `step` seconds each, exchanges that take `delay`; look: somebody asks for the consensus every 4 steps. */
+/* Steps of `step` seconds each, exchanges that take `delay`; look: every 4 steps somebody asks for the consensus,
+ * exchanges something himself, and takes as long as 5 steps. */
 struct pace {
 	int steps;
 	double step, delay;
@@ -84,6 +95,18 @@ struct pace {
 struct took {
 	double step, wall;
 };
+
+static inline void look_at(struct player *p, struct pace pace)
+{
+	struct kit *k = p->kit;
+
+	p->sync.ops->consensus(&p->sync, p->out);
+	comm_fork(k->comm, k->compute);
+	comm_delay(k->comm);
+	comm_mark(k->comm, k->comm->forked);
+	k->dev->ops->stream->wait(k->compute, k->comm->forked);
+	pass_time(k, 5 * pace.step);
+}
 
 /* Plays so many steps and closes the player. model: the last. */
 static inline struct took paced_run(struct player *p, struct pace pace, float *model)
@@ -96,15 +119,16 @@ static inline struct took paced_run(struct player *p, struct pace pace, float *m
 	comm_barrier(verdicts);
 	took.wall -= clock_now();
 	for (int64_t t = 0; t < pace.steps; t++) {
+		player_begin(p);
 		took.step -= clock_now();
 		pass_time(k, pace.step);
 		took.step += clock_now();
 		kit_read(k, g, p->x);
 		for (int64_t j = 0; j < KIT_N; j++)
 			g[j] = kit_real[j] ? (float)(g[j] - noise(1, (uint64_t)t, (uint64_t)world.rank, (uint64_t)j)) : 0;
-		player_step(p, g);
+		player_end(p, g);
 		if (pace.look && t % 4 == 3)
-			p->sync.ops->consensus(&p->sync, p->out);
+			look_at(p, pace);
 	}
 	kit_read(k, model, p->x);
 	took.wall += clock_now();

@@ -34,6 +34,14 @@ done
 [ -z "$missing" ] && [ $keys -gt 30 ]
 ok $? "every one of the $keys keys of --list is in it$missing"
 
+# Each algorithm's topologies are in its text, which may be broken into lines at any space.
+"$bin" --list >"$tmp/list"
+algorithms=$(grep -c '^  algorithm "' "$tmp/list")
+[ "$algorithms" -gt 20 ] && [ "$(grep -o '; topology\.kind:\|^ *topology\.kind:' "$tmp/list" | wc -l)" = "$algorithms" ]
+ok $? "--list says for all $algorithms algorithms on which topologies they work"
+[ "$(scripts/algorithms "$bin" | wc -l)" = "$algorithms" ] && scripts/algorithms "$bin" | grep -qx 'adaptive all-reduce'
+ok $? 'and scripts/algorithms finds them there'
+
 sed 's/^\(	*\)# \([a-z_0-9]* = .*;\)/\1\2/' cocod.cfg.example >"$tmp/all.cfg"
 "$bin" --print-config "$tmp/all.cfg" >"$tmp/out" 2>"$tmp/err"
 ok $? 'with all its keys set it loads too'

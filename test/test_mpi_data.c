@@ -89,20 +89,33 @@ static void test_end_of_period(const struct oracle_algorithm *a)
 	trace_close(&trace);
 }
 
-/* An algorithm whose models never differ has nothing to do there, and says so. */
+/* Those whose models never differ, or are never merged as a whole, say so, and name the others. */
 static void test_refused(void)
 {
-	struct oracle_setup p = setup(&oracle_ssgd, DENSE, 1, 1, 1, uneven, "model", "size");
-	struct config *config;
-	struct sync sync;
+	for (int i = 0; oracle_list[i]; i++) {
+		struct oracle_setup p = setup(oracle_list[i], DENSE, 1, 1, 1, uneven, "model", "size");
+		struct config *config;
+		struct sync sync;
+		const char *hints;
+		bool refused;
 
-	p.merged = FORGET;
-	config = kit_config(&p, "model", "size");
-	all_ok(sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == -1 && strstr(errors_text(), "sync.momentum = \"reset\"") &&
-	       strstr(errors_text(), "hint:"), "ssgd refuses sync.momentum = \"reset\"");
-	errors_clear();
-	sync_release(&sync);
-	config_free(config);
+		if (p.algorithm->draw) {
+			struct rng rng;
+
+			rng_init(&rng, 5, RNG_TEST, 0, 0);
+			p.algorithm->draw(&p, &rng, 4);
+		}
+		p.merged = FORGET;
+		config = kit_config(&p, "model", "size");
+		refused = sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == -1;
+		hints = strstr(errors_text(), "hint: leave it out, or choose one of post-local, local, cocod, ");
+		all_ok(refused != p.algorithm->merges &&
+		       (!refused || (hints && strstr(hints, "eager-diloco") && !strstr(hints, "streaming") && strstr(errors_text(), "sync.momentum = \"reset\""))),
+		       "%s %s sync.momentum = \"reset\"", p.algorithm->name, refused ? "refuses" : "takes");
+		errors_clear();
+		sync_release(&sync);
+		config_free(config);
+	}
 }
 
 int main(int argc, char **argv)

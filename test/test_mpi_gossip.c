@@ -1,9 +1,10 @@
 /*
  * Gossip: every graph against the oracle, also with 8 workers, and what must hold whatever the oracle says: D-PSGD among all is CoCoD-SGD
  * of period 1, push-sum between two is Local SGD of period 1; without learning, workers come to agree, and 2^m of them in m rounds.
+ * And nobody meets a partner for the first time while training.
  * With an argument only the groups whose name contains it.
  */
-#include "sync_kit.h"
+#include "player.h"
 
 static struct kit kits[2];
 static int P, R;
@@ -222,6 +223,73 @@ static void test_refused(const struct oracle_algorithm *a)
 	config_free(config);
 }
 
+/* ---- first messages ---- */
+
+static bool met[2][ORACLE_WORKERS];     /* sent to, received from */
+static int strangers;                   /* first messages so far */
+
+static void remember(int way, int rank)
+{
+	if (rank < 0 || met[way][rank])
+		return;
+	met[way][rank] = true;
+	strangers++;
+}
+
+static void watched_exchange(struct comm *comm, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes)
+{
+	remember(0, to);
+	remember(1, from);
+	world.transport->exchange(comm, to, send, send_bytes, from, recv, recv_bytes);
+}
+
+/* Where a first message connects, bind() must send it: to all that training will lead to, on a ring to nobody else. */
+static void test_meeting(struct kit *k, const char *algorithm, const char *graph)
+{
+	char name[60], shape[60];
+	const char *sets[] = { "topology.kind=gossip", "sync.overlap=1", name, shape };
+	struct player p;
+	int before, most = 2 * (P - 1);
+	float g[KIT_N] = { 0 };
+
+	snprintf(name, sizeof(name), "sync.algorithm=%s", algorithm);
+	snprintf(shape, sizeof(shape), "topology.graph=%s", graph);
+	memset(met, 0, sizeof(met));
+	strangers = 0;
+	player_open(&p, k, config_load(kit_schema(), NULL, sets, 4, NULL), even);
+	before = strangers;
+	while (p.t < 30)
+		player_step(&p, g);
+	p.sync.ops->consensus(&p.sync, p.out);
+	k->dev->ops->stream->sync(k->compute);
+	if (!strcmp(graph, "ring") && P > 3)
+		most = 4;
+	all_ok(strangers == before && before <= most && (P == 1 || before > 0), "%s on %s: %d first messages when opening, %d later", algorithm,
+	       graph, before, strangers - before);
+	player_close(&p);
+}
+
+static void test_meetings(void)
+{
+	struct comm_ops watched = *world.transport;
+	struct device *dev;
+	struct kit k;
+
+	if (!wanted("meeting"))
+		return;
+	dev = open_device("cpu", PROGRESS_HOOK);
+	CHECK(dev);
+	watched.exchange = watched_exchange;
+	k = kit_open_over(&watched, dev, false, "hook");
+	for (int graph = 0; graph < ORACLE_GRAPHS; graph++) {
+		test_meeting(&k, "dpsgd", graph_name[graph]);
+		test_meeting(&k, "sgp", graph_name[graph]);
+	}
+	test_meeting(&k, "adpsgd", "shuffle-exchange");
+	test_meeting(&k, "adpsgd", "random");
+	kit_close(&k);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -237,6 +305,7 @@ int main(int argc, char **argv)
 	test_cocod();
 	test_two();
 	test_agreements();
+	test_meetings();
 	if (wanted("refused")) {
 		test_refused(&oracle_dpsgd);
 		test_refused(&oracle_sgp);

@@ -279,6 +279,26 @@ static void test_momentum(enum oracle_merged merged)
 	}
 }
 
+/* What waits in the residuals is worth as much as when the rate was last positive: it still moves the model. */
+static void test_switch_at_rate_0(void)
+{
+	struct tally tally = fresh;
+
+	if (!wanted("post-local that switches at rate 0"))
+		return;
+	for (int m = TOPK; m <= GTOPK; m++)
+		for (int period = 1; period <= 3; period++) {
+			struct manner how = { .steps = 11, .batch = uneven };
+			struct oracle_setup p = setup(&oracle_post_local, (enum oracle_method)m, 0.1, period, period - 1, uneven, "model", "size");
+
+			p.key[POST_LOCAL_SWITCH] = 6;
+			p.rise = 2;
+			p.end = 6;
+			compare(&p, "model", "size", &how, period % 2, &tally);
+		}
+	report("post-local that switches at rate 0", &tally);
+}
+
 /* ---- the closed form ---- */
 
 static void test_closed_form(void)
@@ -329,6 +349,7 @@ int main(int argc, char **argv)
 	test_adamw();
 	test_warmup();
 	test_late();
+	test_switch_at_rate_0();
 	test_momentum(SHARE);
 	test_momentum(FORGET);
 	kit_close(&kits[0]);

@@ -216,15 +216,17 @@ static void remember(void *context, int64_t t, const char *what, int64_t value, 
 }
 
 /* replay: NULL, or the periods. */
-static struct took measured_run(struct kit *k, struct pace pace, int most, const char *replay, struct decisions *log, float *model)
+static struct took measured_run(struct kit *k, struct pace pace, const char *momentum, int most, const char *replay, struct decisions *log,
+                                float *model)
 {
-	char least[40], longest[40], list[400];
-	const char *sets[] = { "sync.algorithm=adaptive", least, longest, "sync.every=2", list };
+	char least[40], longest[40], policy[40], list[400];
+	const char *sets[] = { "sync.algorithm=adaptive", "optimizer.momentum=0.9", "sync.every=2", least, longest, policy, list };
 	struct config *config;
 	struct player p;
 
 	snprintf(least, sizeof(least), "sync.period_min=%d", LEAST);
 	snprintf(longest, sizeof(longest), "sync.period_max=%d", most);
+	snprintf(policy, sizeof(policy), "sync.momentum=%s", momentum);
 	snprintf(list, sizeof(list), "sync.periods=[%s]", replay ? replay : "");
 	config = config_load(kit_schema(), NULL, sets, (int)(sizeof(sets) / sizeof(*sets)), NULL);
 	CHECK(config);
@@ -235,7 +237,7 @@ static struct took measured_run(struct kit *k, struct pace pace, int most, const
 }
 
 /* An exchange takes so many steps. A busy machine makes steps longer (they are measured), and may spoil a try, so there are three. */
-static void claim_ratio(struct kit *k, struct pace pace)
+static void claim_ratio(struct kit *k, const char *how, struct pace pace, const char *momentum)
 {
 	struct decisions log;
 	float model[KIT_N];
@@ -244,12 +246,12 @@ static void claim_ratio(struct kit *k, struct pace pace)
 
 	for (int tries = 0; tries < 3 && !good; tries++) {
 		log = (struct decisions){ 0 };
-		ratio = pace.delay / measured_run(k, pace, 64, NULL, &log, model).step;
+		ratio = pace.delay / measured_run(k, pace, momentum, 64, NULL, &log, model).step;
 		good = log.count > 3 && log.value[0] == LEAST && (double)last(&log) > 0.6 * ratio && (double)last(&log) < 1.6 * ratio + 1;
 		good = ratio > 2 * LEAST && sum_everywhere(!good) == 0;
 	}
-	all_ok(good, "adaptive, %s: an exchange of %.1f steps: period %lld", k->driver, ratio, (long long)last(&log));
-	all_ok(same_everywhere(&log, sizeof(log)), "adaptive, %s: all ranks have decided the same", k->driver);
+	all_ok(good, "adaptive, %s: an exchange of %.1f steps%s: period %lld", k->driver, ratio, how, (long long)last(&log));
+	all_ok(same_everywhere(&log, sizeof(log)), "adaptive, %s: all ranks have decided the same%s", k->driver, how);
 }
 
 static void claim_period(struct kit *k, const char *what, struct pace pace, int most, int64_t period)
@@ -260,7 +262,7 @@ static void claim_period(struct kit *k, const char *what, struct pace pace, int 
 
 	for (int tries = 0; tries < 3 && !good; tries++) {
 		log = (struct decisions){ 0 };
-		measured_run(k, pace, most, NULL, &log, model);
+		measured_run(k, pace, "local", most, NULL, &log, model);
 		good = sum_everywhere(log.count < 4 || last(&log) != period) == 0;
 	}
 	all_ok(good, "adaptive, %s: an exchange %s: period %lld", k->driver, what, (long long)last(&log));
@@ -278,14 +280,15 @@ static void test_adaptive(struct kit *k)
 		all_skip("adaptive", "is measured with one or two ranks");
 		return;
 	}
-	claim_ratio(k, (struct pace){ 90, 6e-3, 60e-3, false });
+	claim_ratio(k, "", (struct pace){ 90, 6e-3, 60e-3, false }, "local");
+	claim_ratio(k, ", with an evaluation in every round", (struct pace){ 60, 6e-3, 60e-3, true }, "local");
+	claim_ratio(k, " and an average of momentum that no period hides", (struct pace){ 60, 6e-3, 48e-3, false }, "average");
 	claim_period(k, "of 10 steps, but 4 at most", (struct pace){ 50, 4e-3, 40e-3, false }, 4, 4);
 	claim_period(k, "of next to nothing", (struct pace){ 50, 4e-3, 0, false }, 64, LEAST);
-	claim_period(k, "of 10 steps, with evaluations that disturb", (struct pace){ 40, 4e-3, 40e-3, true }, 64, LEAST);
-	measured_run(k, (struct pace){ 50, 1e-3, 6e-3, false }, 64, NULL, &first, model[0]);
+	measured_run(k, (struct pace){ 50, 1e-3, 6e-3, false }, "local", 64, NULL, &first, model[0]);
 	for (int i = 0; i < first.count; i++)
 		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%lld", i ? ", " : "", (long long)first.value[i]);
-	measured_run(k, (struct pace){ 50, 0, 0, false }, 64, list, &again, model[1]);
+	measured_run(k, (struct pace){ 50, 0, 0, false }, "local", 64, list, &again, model[1]);
 	all_ok(!memcmp(model[0], model[1], sizeof(model[0])) && !memcmp(&first, &again, sizeof(first)),
 	       "adaptive, %s: its log [%s] replayed: the same bits, the same log", k->driver, list);
 }

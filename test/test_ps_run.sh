@@ -99,6 +99,8 @@ refused() {
 	[ $? = 2 ] && said "$words" && said 'hint:'; ok $? "$what is refused"
 }
 refused "a world of servers alone" 'no worker is left' --set topology.servers=3
+train 1 alone --set sync.algorithm=ssgd; [ $? = 2 ] && said 'mpirun -np 2 gives one worker'; ok $? "a server alone is refused, unless for --dry-run"
+refused "a world_size of the workers alone" 'it counts workers and servers' --set sync.algorithm=ssgd --set world_size=2
 refused "ssp without a server" 'does not work on topology.kind' --set sync.algorithm=ssp --set topology.kind=all-reduce
 refused "a compressor over servers" 'only adds vectors' --set sync.algorithm=ssgd --set compress.method=topk
 refused "what needs all workers' lists" 'does not work on topology.kind' --set sync.algorithm=adaptive

@@ -136,6 +136,9 @@ fi
 train 1 dry --dry-run; ok $? "--dry-run"
 [ ! -e "$dir/dry" ] && grep -q 'nothing was trained' "$dir/log" && grep -q '1024' "$dir/log"
 ok $? "it predicts up to 1024 workers and leaves nothing behind"
+train 2 far --dry-run --set sync.algorithm=diloco && grep -q '^warning: .*after 500 steps, and the run has 20' "$dir/log"
+ok $? "a period longer than the run is warned of"
+train 1 far --dry-run --set sync.algorithm=diloco && ! grep -q '^warning: .*after 500' "$dir/log"; ok $? "  but not one worker alone"
 
 echo "1..$count"
 [ $failed = 0 ]

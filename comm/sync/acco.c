@@ -132,7 +132,7 @@ static double acco_bytes(const struct sync *s, int workers) { return sync_averag
 
 static double acco_cost(const struct sync *s, const struct cost_model *m)
 {
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m);
+	double compute = m->forward + m->backward, comm = sync_average_cost(s, m);
 
 	return compute > comm ? compute : comm;
 }

@@ -23,7 +23,8 @@
  * queued behind it and nothing stands still; if it is not, the GPU waits with the host. There, this wait is also what makes the
  * host's clock the GPU's.
  *
- * A window in which somebody asked for the consensus (an evaluation) says nothing of training and decides nothing.
+ * An evaluation or a checkpoint is not training: what it takes, from consensus() or state() to the next begin(), is left out of the
+ * window in which it falls. So is the average of the momentum (sync.momentum), which is waited for, and which no period hides.
  *
  * Decisions go to the decision log: the step from which it holds, the period, the figures. periods = [ … ] takes the log's periods in
  * their order and measures nothing: with the same `every`, that is the same run again, to the bit.
@@ -40,16 +41,21 @@
 
 enum { PERIODS = 4096 };
 
-/* What a rank knows: negative if its window was disturbed. */
+/* What a rank knows: negative if it has measured nothing. */
 struct figures {
 	double step, exchange;          /* seconds */
 };
 
-/* Where the clocks stood when a window began. */
-struct window {
+/* Where the clocks stood. */
+struct clocks {
 	double wall, waited, busy;
+};
+
+/* Begins at step t; what is not to be measured moves `since` on. */
+struct window {
+	struct clocks since;
 	int64_t t;
-	bool disturbed;
+	bool open;
 };
 
 struct adaptive {
@@ -60,6 +66,8 @@ struct adaptive {
 	int64_t replay[PERIODS];
 	int replays;                    /* 0: it measures */
 	struct window window;
+	struct clocks pause;            /* training was interrupted here, if `paused` */
+	bool paused;
 	struct figures *sent, *agreed;  /* one a rank: on the device; the same on the host */
 	float *z, *d, *average;
 	struct event *done;
@@ -94,6 +102,7 @@ static int adaptive_init(struct sync *s, const struct config *config)
 	for (int i = 0; i < state->replays; i++)
 		state->replay[i] = (int64_t)list[i];
 	state->period = state->end = state->replays ? state->replay[0] : state->least;
+	s->alone = 2 * state->period;
 	return 0;
 }
 
@@ -113,12 +122,68 @@ static void adaptive_bind(struct sync *s)
 
 /* ---- measuring ---- */
 
+static struct clocks clocks_now(const struct sync *s)
+{
+	const struct stream_ops *stream = s->device->ops->stream;
+
+	return (struct clocks){ clock_now(), stream->waited(s->compute), stream->busy(s->comm->stream) };
+}
+
 static void open_window(struct sync *s, int64_t t)
+{
+	struct adaptive *state = s->state;
+
+	state->window = (struct window){ clocks_now(s), t, true };
+}
+
+/* Somebody else takes over, until begin(). An exchange on its way comes to its end first: it is training's. */
+static void pause_window(struct sync *s)
 {
 	struct adaptive *state = s->state;
 	const struct stream_ops *stream = s->device->ops->stream;
 
-	state->window = (struct window){ clock_now(), stream->waited(s->compute), stream->busy(s->comm->stream), t, false };
+	if (state->paused || state->replays || !state->window.open)
+		return;
+	stream->sync(s->compute);
+	state->pause = clocks_now(s);
+	stream->sync(s->comm->stream);
+	state->pause.busy = stream->busy(s->comm->stream);
+	state->paused = true;
+}
+
+static void adaptive_begin(struct sync *s, int64_t t)
+{
+	struct adaptive *state = s->state;
+	struct clocks *since = &state->window.since, now;
+
+	(void)t;
+	if (!state->paused)
+		return;
+	s->device->ops->stream->sync(s->compute);
+	s->device->ops->stream->sync(s->comm->stream);
+	now = clocks_now(s);
+	since->wall += now.wall - state->pause.wall;
+	since->waited += now.waited - state->pause.waited;
+	since->busy += now.busy - state->pause.busy;
+	state->paused = false;
+}
+
+/* As sync_merged(), but the averages of momentum are left out of the window. The host waits for them as the compute stream does. */
+static void merged(struct sync *s)
+{
+	struct adaptive *state = s->state;
+	const struct stream_ops *stream = s->device->ops->stream;
+	bool apart = s->momentum == MOMENTUM_AVERAGE && state->replays == 0;
+
+	if (apart) {
+		stream->sync(s->comm->stream);
+		state->window.since.busy -= stream->busy(s->comm->stream);
+	}
+	sync_merged(s);
+	if (apart) {
+		stream->sync(s->comm->stream);
+		state->window.since.busy += stream->busy(s->comm->stream);
+	}
 }
 
 /* Ends the window at step t and opens the next. Queues our figures to all ranks, in front of the average that is launched next. */
@@ -126,13 +191,14 @@ static void send_figures(struct sync *s, int64_t t)
 {
 	struct adaptive *state = s->state;
 	const struct mem_ops *mem = s->device->ops->mem;
+	const struct clocks *now = &state->window.since;
 	struct window last = state->window;
 	struct figures mine = { -1, -1 };
 
 	open_window(s, t);
-	if (!last.disturbed) {
-		mine.step = (state->window.wall - last.wall - (state->window.waited - last.waited)) / (double)(t - last.t);
-		mine.exchange = (state->window.busy - last.busy) / (double)state->every;
+	if (last.open) {
+		mine.step = (now->wall - last.since.wall - (now->waited - last.since.waited)) / (double)(t - last.t);
+		mine.exchange = (now->busy - last.since.busy) / (double)state->every;
 	}
 	comm_fork(s->comm, s->compute);
 	mem->set(s->comm->stream, &state->sent[s->comm->rank], &mine, sizeof(mine));
@@ -169,7 +235,7 @@ static void decide(struct sync *s, int64_t t)
 	state->decided++;
 	all = agree(s);
 	if (!(all.step > 0 && all.exchange >= 0)) {
-		sync_log(s, t, "period", state->period, "kept: the measurement was disturbed");
+		sync_log(s, t, "period", state->period, "kept: nothing was measured");
 		return;
 	}
 	period = ceil(all.exchange / all.step);
@@ -205,7 +271,7 @@ static void end_round(struct sync *s, int64_t t)
 	if (measures && sends(state))
 		send_figures(s, t);
 	if (state->rounds > 1)
-		sync_merged(s);
+		merged(s);
 	sync_average(s, state->d, state->average, state->done);
 	state->end = t + state->period;
 }
@@ -225,17 +291,16 @@ static void adaptive_step(struct sync *s, int64_t t)
 
 static void adaptive_consensus(struct sync *s, float *out)
 {
-	struct adaptive *state = s->state;
-
-	state->window.disturbed = true;
+	pause_window(s);
 	sync_mean_model(s, out);
 }
 
-/* The exchange in flight is state, too. The window is not: what was measured before a pause says nothing. */
+/* The exchange in flight is state, too. The window is not: the first one of a resumed run measures nothing. */
 static void adaptive_state(struct sync *s, struct state_visitor *v)
 {
 	struct adaptive *state = s->state;
 
+	pause_window(s);
 	s->device->ops->stream->wait(s->compute, state->done);
 	v->vector(v, "reference", s->device, state->z, s->n);
 	v->vector(v, "sent", s->device, state->d, s->n);
@@ -244,7 +309,6 @@ static void adaptive_state(struct sync *s, struct state_visitor *v)
 	v->number(v, "round_end", &state->end);
 	v->number(v, "rounds", &state->rounds);
 	v->number(v, "decided", &state->decided);
-	state->window.disturbed = true;
 }
 
 /* With the period under way; our figures are 16 bytes to each rank. */
@@ -260,10 +324,10 @@ static double adaptive_bytes(const struct sync *s, int workers)
 static double adaptive_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct adaptive *state = s->state;
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m), period = ceil(comm / compute);
+	double compute = m->forward + m->backward, comm = sync_average_cost(s, m), period = ceil(comm / compute);
 
 	period = fmin(fmax(period, (double)state->least), (double)state->most);
-	return fmax(compute, comm / period);
+	return fmax(compute, comm / period) + sync_merged_cost(s, m) / period;
 }
 
 static void adaptive_release(struct sync *s)
@@ -288,6 +352,7 @@ const struct sync_ops sync_adaptive = {
 	.state_size = sizeof(struct adaptive),
 	.init = adaptive_init,
 	.bind = adaptive_bind,
+	.begin = adaptive_begin,
 	.step = adaptive_step,
 	.consensus = adaptive_consensus,
 	.state = adaptive_state,

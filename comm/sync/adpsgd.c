@@ -24,7 +24,8 @@
  * its analysis allows. The two movements, times w, are opposite: sum_i w_i x_i moves by gradients only.
  *
  * Evaluation, saving and the end: all agree on the highest round that anybody launched, launch and merge up to there, and then nothing
- * is in flight. That changes when models meet, not what their mean is.
+ * is in flight. That changes when models meet, not what their mean is. What is sent there counts as training's; the time it takes,
+ * most of it waiting for the slowest, does not: comm is that of the exchanges beside steps.
  *
  * When an exchange is over is a matter of time: runs are not repeatable. What was decided goes to the log of decisions, the own
  * steps taken when round r was launched and merged; with all workers' logs a run can be replayed step by step.
@@ -72,6 +73,7 @@ static void adpsgd_bind(struct sync *s)
 	state->snapshot = sync_vector(s);
 	state->arrived = sync_vector(s);
 	state->done = s->device->ops->stream->event_open(s->device);
+	gossip_meet(&state->graph, s->comm, s->compute, state->arrived);
 }
 
 static void launch(struct sync *s)
@@ -120,7 +122,7 @@ static void adpsgd_step(struct sync *s, int64_t t)
 }
 
 /* All ranks together: afterwards nothing is in flight. The host waits, on the communicator that has nothing else to do. */
-static void drain(struct sync *s)
+static void adpsgd_settle(struct sync *s)
 {
 	struct adpsgd *state = s->state;
 	double last = (double)state->round;
@@ -138,7 +140,7 @@ static void drain(struct sync *s)
 
 static void adpsgd_consensus(struct sync *s, float *out)
 {
-	drain(s);
+	adpsgd_settle(s);
 	sync_mean_model(s, out);
 }
 
@@ -146,7 +148,7 @@ static void adpsgd_state(struct sync *s, struct state_visitor *v)
 {
 	struct adpsgd *state = s->state;
 
-	drain(s);
+	adpsgd_settle(s);
 	v->number(v, "round", &state->round);
 }
 
@@ -184,6 +186,7 @@ const struct sync_ops sync_adpsgd = {
 	.init = adpsgd_init,
 	.bind = adpsgd_bind,
 	.step = adpsgd_step,
+	.settle = adpsgd_settle,
 	.consensus = adpsgd_consensus,
 	.state = adpsgd_state,
 	.bytes = adpsgd_bytes,

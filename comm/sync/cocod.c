@@ -52,6 +52,7 @@ static int cocod_init(struct sync *s, const struct config *config)
 	struct cocod *state = s->state;
 
 	state->period = config_int(config, "sync.period");
+	s->alone = 2 * state->period;
 	return 0;
 }
 
@@ -107,7 +108,7 @@ static double cocod_bytes(const struct sync *s, int workers)
 static double cocod_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct cocod *state = s->state;
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	double compute = m->forward + m->backward, comm = sync_average_cost(s, m) / (double)state->period;
 
 	return (compute > comm ? compute : comm) + sync_merged_cost(s, m) / (double)state->period;
 }

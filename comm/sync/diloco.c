@@ -79,7 +79,7 @@ static double diloco_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct diloco *state = s->state;
 
-	return m->forward + m->backward + (s->compress.ops->cost(&s->compress, m) + sync_merged_cost(s, m)) / (double)state->period;
+	return m->forward + m->backward + (sync_average_cost(s, m) + sync_merged_cost(s, m)) / (double)state->period;
 }
 
 static void diloco_release(struct sync *s)

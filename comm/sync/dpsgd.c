@@ -51,6 +51,7 @@ static void dpsgd_bind(struct sync *s)
 	state->arrived = sync_vector(s);
 	state->mixed = sync_vector(s);
 	state->done = s->device->ops->stream->event_open(s->device);
+	gossip_meet(&state->graph, s->comm, s->compute, state->arrived);
 }
 
 /* Of two neighbours, everybody sends to the first and receives from the second at the same time, then the other way round. */

@@ -28,6 +28,8 @@
  * where theta_i, summed up from G_i, would drift apart by rounding. It also says what a compressor does: A is what arrived, and is in z
  * on all sides; the own share is applied in full while it travels, and gives way to it then.
  *
+ * Models are merged where theta_i takes in an average, so there sync.momentum holds, from the second round on. "average" is waited for.
+ *
  * One worker alone is, eager, DiLoCo. Defaults: the paper's, H = 30, outer lr = 0.4, momentum = 0.9.
  *
  * Limits: hidden if the average takes no longer than H steps. Delayed loses much for long H, eager less the fewer workers there are. The
@@ -61,6 +63,7 @@ static int eager_init(struct sync *s, const struct config *config)
 	struct eager *state = s->state;
 
 	state->period = config_int(config, "sync.period");
+	s->alone = 2 * state->period;
 	state->eager = !strcmp(config_string(config, "sync.outer_gradient"), "eager");
 	state->lr = config_float(config, "sync.outer_lr");
 	state->momentum = config_float(config, "sync.outer_momentum");
@@ -114,6 +117,8 @@ static void eager_step(struct sync *s, int64_t t)
 	outer_step(outer, s, 0, s->n);
 	dev->vec->diff(s->compute, s->n, state->start, s->x, outer->d);
 	go_on(s);
+	if (t + 1 > state->period)      /* there was something to merge */
+		sync_merged(s);
 	sync_average(s, outer->d, outer->d, outer->done);
 }
 
@@ -134,15 +139,15 @@ static double eager_bytes(const struct sync *s, int workers)
 {
 	const struct eager *state = s->state;
 
-	return sync_average_bytes(s, workers) / (double)state->period;
+	return sync_merge_bytes(s, workers) / (double)state->period;
 }
 
 static double eager_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct eager *state = s->state;
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	double compute = m->forward + m->backward, comm = sync_average_cost(s, m) / (double)state->period;
 
-	return compute > comm ? compute : comm;
+	return (compute > comm ? compute : comm) + sync_merged_cost(s, m) / (double)state->period;
 }
 
 static void eager_release(struct sync *s)
@@ -164,6 +169,7 @@ const struct sync_ops sync_eager_diloco = {
 	.paper = "eager and delayed DiLoCo: Kale et al. 2025, arXiv 2502.12996",
 	.topology = "all-reduce|ps",
 	.options = eager_options,
+	.averages_models = true,
 	.state_size = sizeof(struct eager),
 	.init = eager_init,
 	.bind = eager_bind,

@@ -49,6 +49,7 @@ static int easgd_init(struct sync *s, const struct config *config)
 	struct easgd *state = s->state;
 
 	state->period = config_int(config, "sync.period");
+	s->alone = 2 * state->period;
 	state->beta = config_float(config, "sync.beta");
 	return 0;
 }
@@ -111,7 +112,7 @@ static double easgd_bytes(const struct sync *s, int workers)
 static double easgd_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct easgd *state = s->state;
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	double compute = m->forward + m->backward, comm = sync_average_cost(s, m) / (double)state->period;
 
 	return compute > comm ? compute : comm;
 }

@@ -80,7 +80,7 @@ static double local_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct local *state = s->state;
 
-	return m->forward + m->backward + (s->compress.ops->cost(&s->compress, m) + sync_merged_cost(s, m)) / (double)state->period;
+	return m->forward + m->backward + (sync_average_cost(s, m) + sync_merged_cost(s, m)) / (double)state->period;
 }
 
 static void local_release(struct sync *s)

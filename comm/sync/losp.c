@@ -50,6 +50,7 @@ static int losp_init(struct sync *s, const struct config *config)
 	struct losp *state = s->state;
 
 	state->period = config_int(config, "sync.period");
+	s->alone = 2 * state->period;
 	state->lambda = (float)config_float(config, "sync.compensation");
 	return 0;
 }
@@ -105,7 +106,7 @@ static double losp_bytes(const struct sync *s, int workers)
 static double losp_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct losp *state = s->state;
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	double compute = m->forward + m->backward, comm = sync_average_cost(s, m) / (double)state->period;
 
 	return (compute > comm ? compute : comm) + sync_merged_cost(s, m) / (double)state->period;
 }

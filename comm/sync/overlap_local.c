@@ -59,6 +59,7 @@ static int overlap_local_init(struct sync *s, const struct config *config)
 	struct overlap_local *state = s->state;
 
 	state->period = config_int(config, "sync.period");
+	s->alone = 2 * state->period;
 	state->alpha = (float)config_float(config, "sync.alpha");
 	state->beta = (float)config_float(config, "sync.beta");
 	if (state->alpha == 1)
@@ -122,7 +123,7 @@ static double overlap_local_bytes(const struct sync *s, int workers)
 static double overlap_local_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct overlap_local *state = s->state;
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	double compute = m->forward + m->backward, comm = sync_average_cost(s, m) / (double)state->period;
 
 	return compute > comm ? compute : comm;
 }

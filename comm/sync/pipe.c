@@ -59,10 +59,8 @@ static int pipe_init(struct sync *s, const struct config *config)
 static void pipe_bind(struct sync *s)
 {
 	struct pipe *state = s->state;
-	bool cut = s->compress.ops->any_cut || s->compress.per_bucket;
 
-	state->bucket = cut ? s->schedule.bucket : &s->schedule.whole;
-	state->buckets = cut ? s->schedule.buckets : 1;
+	state->buckets = sync_buckets(s, s->comm->size, &state->bucket);
 	state->average = xcalloc((size_t)state->width, sizeof(*state->average));
 	state->name = xcalloc((size_t)state->width, sizeof(*state->name));
 	state->done = xcalloc((size_t)state->width, sizeof(*state->done));
@@ -140,12 +138,20 @@ static void pipe_state(struct sync *s, struct state_visitor *v)
 	}
 }
 
-static double pipe_bytes(const struct sync *s, int workers) { return sync_average_bytes(s, workers); }
+static double pipe_bytes(const struct sync *s, int workers)
+{
+	const struct range *bucket;
+	int buckets = sync_buckets(s, workers, &bucket);
+
+	return sync_ranges_bytes(s, bucket, buckets, workers);
+}
 
 static double pipe_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct pipe *state = s->state;
-	double compute = m->forward + m->backward, comm = s->compress.ops->cost(&s->compress, m);
+	const struct range *bucket;
+	int buckets = sync_buckets(s, m->workers, &bucket);
+	double compute = m->forward + m->backward, comm = sync_ranges_cost(s, bucket, buckets, m);
 
 	if (state->width == 1)
 		return sync_ssgd.cost(s, m);

@@ -3,6 +3,7 @@
  * implementations keep it, SlowMo's authors compare all three ways. So it is a key, of every algorithm that averages models from time to
  * time; these call sync_merged() where they have.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "../../core/config.h"
@@ -17,6 +18,16 @@ const struct option sync_policies[] = {
 	{ 0 },
 };
 
+static int hint_merging(void)
+{
+	char names[400] = "";
+
+	for (int i = 0; sync_list[i]; i++)
+		if (sync_list[i]->averages_models)
+			snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", *names ? ", " : "", sync_list[i]->name);
+	return hint("leave it out, or choose one of %s", names);
+}
+
 int sync_read_policies(struct sync *s, const struct config *config)
 {
 	const char *momentum = config_string(config, "sync.momentum");
@@ -25,9 +36,9 @@ int sync_read_policies(struct sync *s, const struct config *config)
 	s->momentum = !strcmp(momentum, "average") ? MOMENTUM_AVERAGE : !strcmp(momentum, "reset") ? MOMENTUM_RESET : MOMENTUM_LOCAL;
 	if (s->momentum == MOMENTUM_LOCAL || s->ops->averages_models)
 		return 0;
-	error("sync.momentum = \"%s\" (%s) has no meaning for sync.algorithm = \"%s\": it does not average models from time to time", momentum,
-	      config_origin(config, "sync.momentum"), s->ops->name);
-	return hint("leave it out, or choose an algorithm that averages models: local, cocod, slowmo, diloco");
+	error("sync.momentum = \"%s\" (%s) has no meaning for sync.algorithm = \"%s\": it never merges whole models, or has a rule of its own for "
+	      "the optimizers' state", momentum, config_origin(config, "sync.momentum"), s->ops->name);
+	return hint_merging();
 }
 
 static int vectors_sent(const struct sync *s)

@@ -15,8 +15,9 @@
  * decay of the learning rate: the first step whose rate is at most half of the highest one so far (a warm-up does not switch).
  *
  * S-SGD's part is ssgd.c itself. At t' the compressor's residuals change their meaning: before, e_i is gradient that was not sent
- * and would move the model by -lr e_i; afterwards it is movement. So e_i = -lr e_i with the rate of step t', and for plain SGD nothing
- * is lost. With momentum it is a little too small (what went through S-SGD would have been amplified by 1/(1 - momentum)).
+ * and would move the model by -lr e_i; afterwards it is movement. So e_i = -lr e_i with the rate of step t' (if it is 0, with the last
+ * one that was not), and for plain SGD nothing is lost. With momentum it is a little too small (what went through S-SGD would have been
+ * amplified by 1/(1 - momentum)).
  * Momentum: the same everywhere at t', local from then on (or as sync.momentum says).
  *
  * Limits: those of S-SGD before t', those of Local SGD after it. bytes() and cost() speak of the phase under way.
@@ -26,6 +27,7 @@
 
 #include "../../core/config.h"
 #include "../../core/die.h"
+#include "../../core/lr.h"
 #include "sync.h"
 
 extern const struct sync_ops sync_ssgd;
@@ -34,7 +36,7 @@ struct post_local {
 	int64_t period;
 	int64_t switch_step, switch_epoch;      /* -1: not given */
 	int64_t switched;                       /* t' + 1; 0: still S-SGD */
-	union state_real highest;               /* learning rate so far */
+	union state_real highest, last;         /* learning rates so far; last: that was not 0 */
 	void *ssgd;                             /* its state */
 	float *z, *d;
 	struct event *done;
@@ -46,6 +48,9 @@ static const struct option post_local_options[] = {
 	{ "switch_epoch", OPTION_INT, NULL, 0, 1e15, NULL, "first local epoch; with neither: where the learning rate has halved" },
 	{ 0 },
 };
+
+/* Also before the first step. */
+static bool is_local(const struct post_local *state) { return state->switched || !state->switch_step || !state->switch_epoch; }
 
 static int post_local_init(struct sync *s, const struct config *config)
 {
@@ -59,6 +64,7 @@ static int post_local_init(struct sync *s, const struct config *config)
 	state->period = config_int(config, "sync.period");
 	state->switch_step = step ? config_int(config, "sync.switch_step") : -1;
 	state->switch_epoch = epoch ? config_int(config, "sync.switch_epoch") : -1;
+	s->alone = is_local(state) ? state->period : 1;
 	return 0;
 }
 
@@ -95,6 +101,7 @@ static bool is_due(const struct sync *s, int64_t t)
 struct converter {
 	struct state_visitor visitor;
 	struct sync *s;
+	double lr;
 };
 
 static void convert_vector(struct state_visitor *v, const char *name, struct device *dev, float *data, int64_t n)
@@ -102,7 +109,7 @@ static void convert_vector(struct state_visitor *v, const char *name, struct dev
 	struct sync *s = ((struct converter *)v)->s;
 
 	if (!strcmp(name, "residual"))
-		dev->ops->vec->scale(s->compute, n, (float)-s->lr, data, data);
+		dev->ops->vec->scale(s->compute, n, (float)-((struct converter *)v)->lr, data, data);
 }
 
 static void convert_number(struct state_visitor *v, const char *name, int64_t *value) { (void)v, (void)name, (void)value; }
@@ -111,17 +118,55 @@ static void convert_number(struct state_visitor *v, const char *name, int64_t *v
 static void post_local_begin(struct sync *s, int64_t t)
 {
 	struct post_local *state = s->state;
-	struct converter converter = { { convert_vector, convert_number }, s };
+	struct converter converter = { { convert_vector, convert_number }, s, 0 };
 
 	if (state->switched)
 		return;
 	if (s->lr > state->highest.value)
 		state->highest.value = s->lr;
+	if (s->lr > 0)
+		state->last.value = s->lr;
 	if (!is_due(s, t))
 		return;
 	state->switched = t + 1;
+	converter.lr = state->last.value;
 	s->device->ops->mem->copy(s->compute, state->z, s->x, (size_t)s->n * sizeof(float), COPY_DEVICE);
 	compress_state(&s->compress, &converter.visitor);
+}
+
+/* The t' that is to come in so many steps; -1: none. */
+static int64_t find_switch(const struct post_local *state, const struct lr_schedule *lr, int64_t steps_per_epoch, int64_t steps)
+{
+	double highest = 0;
+
+	if (state->switch_step >= 0 || state->switch_epoch >= 0) {
+		int64_t t = state->switch_step >= 0 ? state->switch_step : state->switch_epoch * steps_per_epoch;
+
+		return t < steps ? t : -1;
+	}
+	for (int64_t t = 0; t < steps; t++) {
+		double now = lr_at(lr, (double)t / (double)steps_per_epoch);
+
+		highest = now > highest ? now : highest;
+		if (highest > 0 && now <= highest / 2)
+			return t;
+	}
+	return -1;
+}
+
+static void post_local_foresee(const struct sync *s, const struct lr_schedule *lr, int64_t steps_per_epoch, int64_t steps)
+{
+	const struct post_local *state = s->state;
+	int64_t t = find_switch(state, lr, steps_per_epoch, steps);
+
+	if (t < 0 && state->switch_step < 0 && state->switch_epoch < 0)
+		warn("sync.algorithm = \"post-local\" switches where the learning rate has halved, which it does not in this run: S-SGD to the end. "
+		     "Set sync.switch_step or sync.switch_epoch, or another optimizer.schedule");
+	else if (t < 0)
+		warn("sync.algorithm = \"post-local\" switches behind the last of %lld steps: S-SGD to the end", (long long)steps);
+	else if (t > 0 && t + state->period > steps)
+		warn("sync.algorithm = \"post-local\" switches at step %lld, and the run has %lld: no model is averaged behind that. Set a shorter "
+		     "sync.period", (long long)t, (long long)steps);
 }
 
 /* ---- both phases ---- */
@@ -177,16 +222,14 @@ static void post_local_state(struct sync *s, struct state_visitor *v)
 	v->vector(v, "reference", s->device, state->z, s->n);
 	v->number(v, "switched", &state->switched);
 	v->number(v, "highest_lr", &state->highest.bits);
+	v->number(v, "last_lr", &state->last.bits);
 }
-
-/* Also before the first step. */
-static bool is_local(const struct post_local *state) { return state->switched || !state->switch_step || !state->switch_epoch; }
 
 static double post_local_bytes(const struct sync *s, int workers)
 {
 	const struct post_local *state = s->state;
 
-	return is_local(state) ? sync_merge_bytes(s, workers) / (double)state->period : sync_average_bytes(s, workers);
+	return is_local(state) ? sync_merge_bytes(s, workers) / (double)state->period : sync_ssgd.bytes(s, workers);
 }
 
 static double post_local_cost(const struct sync *s, const struct cost_model *m)
@@ -195,7 +238,7 @@ static double post_local_cost(const struct sync *s, const struct cost_model *m)
 
 	if (!is_local(state))
 		return sync_ssgd.cost(s, m);
-	return m->forward + m->backward + (s->compress.ops->cost(&s->compress, m) + sync_merged_cost(s, m)) / (double)state->period;
+	return m->forward + m->backward + (sync_average_cost(s, m) + sync_merged_cost(s, m)) / (double)state->period;
 }
 
 static void post_local_release(struct sync *s)
@@ -228,5 +271,6 @@ const struct sync_ops sync_post_local = {
 	.state = post_local_state,
 	.bytes = post_local_bytes,
 	.cost = post_local_cost,
+	.foresee = post_local_foresee,
 	.release = post_local_release,
 };

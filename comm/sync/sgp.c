@@ -83,6 +83,7 @@ static void sgp_bind(struct sync *s)
 	for (int r = 0; r < s->comm->size; r++)
 		state->w[r].here.value = part(s, r);
 	state->done = s->device->ops->stream->event_open(s->device);
+	gossip_meet(&state->graph, s->comm, s->compute, state->arriving);
 	s->device->ops->vec->scale(s->compute, s->n, (float)part(s, s->comm->rank), s->x, state->x);
 }
 

@@ -96,7 +96,7 @@ static double slowmo_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct slowmo *state = s->state;
 
-	return m->forward + m->backward + (s->compress.ops->cost(&s->compress, m) + sync_merged_cost(s, m)) / (double)state->period;
+	return m->forward + m->backward + (sync_average_cost(s, m) + sync_merged_cost(s, m)) / (double)state->period;
 }
 
 static void slowmo_release(struct sync *s)

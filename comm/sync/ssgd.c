@@ -25,12 +25,6 @@ struct ssgd {
 	struct event **done;            /* one a bucket */
 };
 
-/* May pieces go as they become final? One worker has nothing to send, and one pass over the whole arena is cheapest. */
-static bool overlaps(const struct sync *s)
-{
-	return s->compress.per_bucket || (s->compress.ops->any_cut && !(s->comm && s->comm->size == 1));
-}
-
 static int ssgd_init(struct sync *s, const struct config *config)
 {
 	(void)s, (void)config;
@@ -41,8 +35,7 @@ static void ssgd_bind(struct sync *s)
 {
 	struct ssgd *state = s->state;
 
-	state->bucket = overlaps(s) ? s->schedule.bucket : &s->schedule.whole;
-	state->buckets = overlaps(s) ? s->schedule.buckets : 1;
+	state->buckets = sync_buckets(s, s->comm->size, &state->bucket);
 	state->done = xcalloc((size_t)state->buckets, sizeof(*state->done));
 	for (int i = 0; i < state->buckets; i++)
 		state->done[i] = s->device->ops->stream->event_open(s->device);
@@ -89,17 +82,22 @@ static void ssgd_consensus(struct sync *s, float *out)
 
 static void ssgd_state(struct sync *s, struct state_visitor *v) { (void)s, (void)v; }
 
-static double ssgd_bytes(const struct sync *s, int workers) { return sync_average_bytes(s, workers); }
+static double ssgd_bytes(const struct sync *s, int workers)
+{
+	const struct range *bucket;
+	int buckets = sync_buckets(s, workers, &bucket);
 
-/* Dense buckets hide behind backward, but for the last one's share; a whole-model compressor hides nothing. */
+	return sync_ranges_bytes(s, bucket, buckets, workers);
+}
+
+/* Buckets hide behind backward, but the last one leaves when it has ended. */
 static double ssgd_cost(const struct sync *s, const struct cost_model *m)
 {
-	double comm = s->compress.ops->cost(&s->compress, m);
-	double tail = s->schedule.buckets ? comm / s->schedule.buckets : comm;
+	const struct range *bucket;
+	int buckets = sync_buckets(s, m->workers, &bucket);
+	double comm = sync_ranges_cost(s, bucket, buckets, m), last = sync_ranges_cost(s, &bucket[buckets - 1], 1, m);
 
-	if (!overlaps(s))
-		return m->forward + m->backward + comm;
-	return m->forward + (comm > m->backward ? comm : m->backward) + (comm > m->backward ? 0 : tail);
+	return m->forward + (comm > m->backward + last ? comm : m->backward + last);
 }
 
 static void ssgd_release(struct sync *s)

@@ -81,12 +81,13 @@ void ssp_step(struct sync *s, int64_t t)
 	float weight = (float)s->weight[s->comm->rank];
 	bool read = (t + 1) % state->read_every == 0;
 	struct ps_step step = {
-		.clock = state->clock++,
+		.clock = state->clock,
 		.ordered = state->staleness == 0,
 		.uses = read ? (int)state->read_every : 0,
-		.least = state->staleness < 0 ? 0 : state->clock + state->read_every - 1 - state->staleness,
+		.least = state->staleness < 0 ? 0 : state->clock + state->read_every - state->staleness,
 	};
 
+	state->clock++;
 	dev->stream->wait(s->compute, state->done);     /* the last push has left */
 	dev->mem->copy(s->compute, state->update, s->x, (size_t)s->n * sizeof(float), COPY_DEVICE);
 	sync_optimize(s);

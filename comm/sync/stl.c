@@ -81,6 +81,7 @@ static int stl_init(struct sync *s, const struct config *config)
 	state->prox = config_float(config, "sync.prox");
 	state->stage = 1;
 	set_stage(state);
+	s->alone = state->period;
 	return 0;
 }
 
@@ -157,7 +158,7 @@ static double stl_bytes(const struct sync *s, int workers) { return sync_merge_b
 
 static double stl_cost(const struct sync *s, const struct cost_model *m)
 {
-	return m->forward + m->backward + (s->compress.ops->cost(&s->compress, m) + sync_merged_cost(s, m)) * frequency(s->state);
+	return m->forward + m->backward + (sync_average_cost(s, m) + sync_merged_cost(s, m)) * frequency(s->state);
 }
 
 static void stl_release(struct sync *s)

@@ -113,6 +113,7 @@ static int streaming_init(struct sync *s, const struct config *config)
 	state->momentum = config_float(config, "sync.outer_momentum");
 	if (check_keys(s, config))
 		return -1;
+	s->alone = state->period / state->fragments + state->delay;
 	fragment = xcalloc((size_t)state->fragments, sizeof(*fragment));
 	plan_fragments(&s->schedule.whole, state->fragments, fragment);
 	sync_cut(s, fragment, state->fragments);
@@ -202,11 +203,8 @@ static double streaming_cost(const struct sync *s, const struct cost_model *m)
 	double compute = m->forward + m->backward, exposed = 0, comm = 0;
 
 	for (int f = 0; f < state->fragments; f++) {
-		struct cost_model part = *m;
-		double seconds;
+		double seconds = sync_part_cost(s, f, m);
 
-		part.n = s->part[f].n;
-		seconds = s->compress.ops->cost(&s->compress, &part);
 		comm += seconds;
 		if (seconds > (double)state->delay * compute)
 			exposed += seconds - (double)state->delay * compute;

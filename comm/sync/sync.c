@@ -54,12 +54,22 @@ int sync_dense_only(const struct sync *s, const struct config *config, const cha
 	return hint("set compress.method = \"none\", or an algorithm that averages over all workers, \"local\" or \"cocod\"");
 }
 
+/* One period, for whoever has one. */
+static int64_t first_period(const struct sync *s, const struct config *config)
+{
+	for (const struct option *o = s->ops->options; o && o->key; o++)
+		if (!strcmp(o->key, "period"))
+			return config_int(config, "sync.period");
+	return 1;
+}
+
 int sync_init(struct sync *s, const struct config *config, const struct tensor_info *tensor, int tensors, int64_t n)
 {
 	*s = (struct sync){ .ops = sync_find(config_string(config, "sync.algorithm")), .n = n };
 	CHECK(s->ops);
 	if (check_topology(s, config) || sync_read_policies(s, config))
 		return -1;
+	s->alone = first_period(s, config);
 	if (s->ops->state_size)
 		s->state = xcalloc(1, s->ops->state_size);
 	schedule_init(&s->schedule, config, tensor, tensors, n);
@@ -72,6 +82,15 @@ int sync_init(struct sync *s, const struct config *config, const struct tensor_i
 		sync_cut(s, whole, 1);
 	}
 	return 0;
+}
+
+void sync_foresee(const struct sync *s, const struct lr_schedule *lr, int64_t steps_per_epoch, int64_t steps)
+{
+	if (s->alone > steps)
+		warn("sync.algorithm = \"%s\" lets workers hear of each other after %lld steps, and the run has %lld: each trains alone to the end. "
+		     "Set a shorter period", s->ops->name, (long long)s->alone, (long long)steps);
+	if (s->ops->foresee)
+		s->ops->foresee(s, lr, steps_per_epoch, steps);
 }
 
 static struct range tensors_between(const struct range *whole, int64_t from, int64_t to)
@@ -156,6 +175,12 @@ bool sync_grad_ready(struct sync *s, const struct range *range)
 
 void sync_step(struct sync *s, int64_t t) { s->ops->step(s, t); }
 
+void sync_settle(struct sync *s)
+{
+	if (s->ops->settle)
+		s->ops->settle(s);
+}
+
 void sync_epoch(struct sync *s, int64_t epoch)
 {
 	s->epoch = epoch;
@@ -195,13 +220,49 @@ void sync_average_part(struct sync *s, int part, const float *in, float *out, st
 	average_between(s, r->offset, r->offset + r->n, in, out, done);
 }
 
-double sync_average_bytes(const struct sync *s, int workers)
+/* One worker has nothing to send, and one pass over the whole arena is cheapest. */
+int sync_buckets(const struct sync *s, int workers, const struct range **bucket)
+{
+	bool cut = s->compress.per_bucket || (s->compress.ops->any_cut && workers > 1);
+
+	*bucket = cut ? s->schedule.bucket : &s->schedule.whole;
+	return cut ? s->schedule.buckets : 1;
+}
+
+double sync_ranges_bytes(const struct sync *s, const struct range *range, int count, int workers)
 {
 	double bytes = 0;
 
-	for (int i = 0; i < s->pieces; i++)
-		bytes += s->compress.ops->bytes(&s->compress, s->piece[i].n, workers);
+	for (int i = 0; i < count; i++)
+		bytes += s->compress.ops->bytes(&s->compress, range[i].n, workers);
 	return bytes;
+}
+
+double sync_ranges_cost(const struct sync *s, const struct range *range, int count, const struct cost_model *m)
+{
+	double seconds = 0;
+
+	for (int i = 0; i < count; i++) {
+		struct cost_model one = *m;
+
+		one.n = range[i].n;
+		seconds += s->compress.ops->cost(&s->compress, &one);
+	}
+	return seconds;
+}
+
+double sync_average_bytes(const struct sync *s, int workers) { return sync_ranges_bytes(s, s->piece, s->pieces, workers); }
+double sync_average_cost(const struct sync *s, const struct cost_model *m) { return sync_ranges_cost(s, s->piece, s->pieces, m); }
+
+double sync_part_cost(const struct sync *s, int part, const struct cost_model *m)
+{
+	int first = 0, end;
+
+	while (s->piece[first].offset < s->part[part].offset)
+		first++;
+	for (end = first; end < s->pieces && s->piece[end].offset < s->part[part].offset + s->part[part].n; end++)
+		;
+	return sync_ranges_cost(s, s->piece + first, end - first, m);
 }
 
 void sync_sum(struct sync *s, float *v)

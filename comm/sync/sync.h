@@ -18,6 +18,7 @@
 #include "../compress/compress.h"
 #include "../schedule/schedule.h"
 
+struct lr_schedule;
 struct sync;
 
 /* Names every tensor and number that must survive; saving, loading and hashing are visitors. */
@@ -48,11 +49,16 @@ struct sync_ops {
 	bool (*param_needed)(struct sync *, const struct range *);      /* (optional) forward is about to read it */
 	bool (*grad_ready)(struct sync *, const struct range *);        /* (optional) the kernels that finish it are queued */
 	void (*step)(struct sync *, int64_t t);                         /* backward of step t is queued */
+	/* (optional) All ranks together, before an evaluation: who is behind with his exchanges catches up, and nothing is in flight. What is
+	 * sent then counts as training's; the time does not, most of it is waiting for the slowest. */
+	void (*settle)(struct sync *);
 	/* The averaged model into out (device memory, n floats), in stream order of `compute`; never disturbs the trajectory. */
 	void (*consensus)(struct sync *, float *out);
 	void (*state)(struct sync *, struct state_visitor *);
 	double (*bytes)(const struct sync *, int workers);              /* that a rank sends per step, on average */
 	double (*cost)(const struct sync *, const struct cost_model *); /* predicted seconds a step */
+	/* (optional) Warns, before a run of so many steps, if what the keys promise will not happen in it (beyond `alone`). */
+	void (*foresee)(const struct sync *, const struct lr_schedule *, int64_t steps_per_epoch, int64_t steps);
 	void (*release)(struct sync *);                                 /* (optional) */
 };
 
@@ -62,6 +68,7 @@ struct sync {
 	struct schedule schedule;
 	struct range *part, *piece;     /* the arena in parts (sync_cut), and in pieces as the compressor sees it; in order, owned */
 	int parts, pieces;
+	int64_t alone;                  /* steps until a worker has first heard of the others: one sync.period, unless init() knows better */
 
 	/* from sync_bind on */
 	struct device *device;
@@ -88,6 +95,8 @@ const struct sync_ops *sync_find(const char *name);
 
 /* By sync.algorithm and compress.method; tensors describe the parameter arena of n floats. Needs no device. -1: error recorded. */
 int sync_init(struct sync *, const struct config *, const struct tensor_info *, int tensors, int64_t n);
+/* Before a run of several workers: warns if their models will not meet in so many steps, or not as the keys promise. */
+void sync_foresee(const struct sync *, const struct lr_schedule *, int64_t steps_per_epoch, int64_t steps);
 /* batch[i] = M_i of every rank of the communicator. */
 void sync_bind(struct sync *, struct comm *, struct stream *compute, struct optimizer *, float *x, float *g, const int *batch);
 void sync_release(struct sync *);                               /* nothing may be queued on the communicator any more: sync its stream first */
@@ -97,6 +106,7 @@ void sync_begin(struct sync *, int64_t t);
 bool sync_param_needed(struct sync *, const struct range *);
 bool sync_grad_ready(struct sync *, const struct range *);
 void sync_step(struct sync *, int64_t t);
+void sync_settle(struct sync *);
 void sync_epoch(struct sync *, int64_t epoch);                  /* a new epoch begins: density warm-up, switches */
 void sync_state(struct sync *, struct state_visitor *);         /* the algorithm's, the compressor's, the optimizer's */
 
@@ -110,10 +120,17 @@ void sync_optimize(struct sync *);
  * records `done` behind it. */
 void sync_average(struct sync *, const float *in, float *out, struct event *done);
 double sync_average_bytes(const struct sync *, int workers);    /* of one such average, a rank */
+double sync_average_cost(const struct sync *, const struct cost_model *);       /* its seconds: each piece has latencies of its own */
+/* What may go by compress_average() as backward finishes it, the whole arena in the worst case; returns how many. Bytes and seconds of
+ * averaging such ranges one after the other. */
+int sync_buckets(const struct sync *, int workers, const struct range **bucket);
+double sync_ranges_bytes(const struct sync *, const struct range *, int count, int workers);
+double sync_ranges_cost(const struct sync *, const struct range *, int count, const struct cost_model *);
 /* Called in init by an algorithm that exchanges the arena in parts: the compressor sees nothing across their bounds. The parts cover
  * the arena, in order, each whole tensors; the array (xcalloc) is the sync's from then on. And the average of one of them. */
 void sync_cut(struct sync *, struct range *part, int parts);
 void sync_average_part(struct sync *, int part, const float *in, float *out, struct event *done);
+double sync_part_cost(const struct sync *, int part, const struct cost_model *);
 /* Models have been averaged, and the result is queued on `compute`: follows sync.momentum. "average" is a dense all-reduce of the
  * optimizer's vectors for which compute waits; an algorithm that launches an exchange here calls this before it. */
 void sync_merged(struct sync *);

@@ -64,6 +64,7 @@ static int vrl_init(struct sync *s, const struct config *config)
 	state->period = config_int(config, "sync.period");
 	state->warmup = config_bool(config, "sync.warmup");
 	state->average_momentum = config_bool(config, "sync.average_momentum");
+	s->alone = state->warmup ? 1 : state->period;
 	return 0;
 }
 
@@ -134,7 +135,7 @@ static double vrl_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct vrl *state = s->state;
 
-	return m->forward + m->backward + (1 + momenta(s)) * s->compress.ops->cost(&s->compress, m) / (double)state->period;
+	return m->forward + m->backward + (1 + momenta(s)) * sync_average_cost(s, m) / (double)state->period;
 }
 
 static void vrl_release(struct sync *s)

@@ -124,6 +124,31 @@ struct gossip_peers gossip_peers(struct gossip *g, int rank, int64_t round)
 	return (struct gossip_peers){ (rank + jump) % size, (rank + size - jump) % size };
 }
 
+/* Does an edge lead so many ranks on, or back? Pairs meet at all distances. */
+static bool leads_to(const struct gossip *g, int distance)
+{
+	int back = g->size - distance;
+
+	if (g->graph == GOSSIP_RING)
+		return distance == 1 || back == 1;
+	if (g->graph == GOSSIP_EXPONENTIAL)
+		return !(distance & (distance - 1)) || !(back & (back - 1));
+	return true;
+}
+
+/* All take the distances in the same order, so that nobody waits in a circle. */
+void gossip_meet(const struct gossip *g, struct comm *comm, struct stream *compute, float *spare)
+{
+	int size = g->size, rank = comm->rank;
+
+	comm_fork(comm, compute);
+	for (int distance = 1; distance < size; distance++)
+		if (leads_to(g, distance))
+			comm_exchange(comm, (rank + distance) % size, spare, sizeof(float), (rank + size - distance) % size, spare + 1, sizeof(float));
+	comm_mark(comm, comm->forked);
+	comm->device->ops->stream->wait(compute, comm->forked);
+}
+
 int gossip_neighbours(struct gossip *g, int rank, int64_t round, int neighbour[2])
 {
 	struct gossip_peers peers = gossip_peers(g, rank, round);

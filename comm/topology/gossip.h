@@ -38,6 +38,12 @@ struct gossip_peers {
 void gossip_init(struct gossip *, const struct config *, enum gossip_graph usual);
 void gossip_open(struct gossip *, int size);
 void gossip_close(struct gossip *);
+/*
+ * When opening, all ranks together: a few bytes to and from all that the graph may ever lead to. A transport that connects in its first
+ * message (NCCL does, inside the call) would else make the host wait for a partner who is still busy. spare: 8 bytes of device memory
+ * that `compute` does not need meanwhile.
+ */
+void gossip_meet(const struct gossip *, struct comm *, struct stream *compute, float *spare);
 const char *gossip_name(const struct gossip *);
 bool gossip_is_pairs(const struct gossip *);
 

@@ -3,6 +3,7 @@
  *     eager:     G_m = w_m Delta_m(t) + sum over m' != m of w_m' Delta_m'(t-H)
  *     delayed:   G_m = sum over all m' of w_m' Delta_m'(t-H)
  *     theta_m(t) = OuterOpt(theta_m(t-H), G_m), each worker with a momentum of its own;   Delta(0) = 0
+ * From the second of these steps on models have been merged in it.
  * With a compressor the delayed sum over all is what it delivered, of which the own part is w_m Delta_m(t-H).
  */
 #ifndef ORACLE_EAGER_DILOCO_H
@@ -62,6 +63,8 @@ static inline void oracle_eager_step(struct oracle *o)
 			o->x[m][j] = own->theta[m][j];
 			own->before[m][j] = o->send[m][j] = now;
 		}
+	if (o->averages > 0)
+		oracle_merged(o);
 	oracle_average(o, o->send, own->sum);
 	o->shared = p->key[EAGER_NOT];
 }
@@ -77,6 +80,7 @@ static inline double oracle_eager_worth(const struct oracle_setup *p, const stru
 
 static const struct oracle_algorithm oracle_eager = {
 	.name = "eager-diloco",
+	.merges = true,
 	.own = sizeof(struct oracle_eager_own),
 	.draw = oracle_eager_draw,
 	.keys = oracle_eager_keys,

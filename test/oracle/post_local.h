@@ -1,6 +1,6 @@
 /*
  * Post-local SGD, Lin et al., ICLR 2020: S-SGD until t', then Local SGD. What S-SGD had not sent of a gradient has not moved the model
- * by -lr of it: that is what Local SGD has not sent.
+ * by -lr of it: that is what Local SGD has not sent. lr: the one of step t', or the last before it that was not 0.
  */
 #ifndef ORACLE_POST_LOCAL_H
 #define ORACLE_POST_LOCAL_H
@@ -9,6 +9,10 @@
 #include "ssgd.h"
 
 enum { POST_LOCAL_SWITCH };
+
+struct oracle_post_local_own {
+	double rate;                    /* the last one that was not 0 */
+};
 
 static inline void oracle_post_local_draw(struct oracle_setup *p, struct rng *rng, int64_t steps)
 {
@@ -25,8 +29,10 @@ static inline int oracle_post_local_keys(const struct oracle_setup *p, const cha
 static inline void oracle_post_local_step(struct oracle *o)
 {
 	const struct oracle_setup *p = o->set;
+	struct oracle_post_local_own *own = o->own;
 	int64_t since = o->t - (int64_t)p->key[POST_LOCAL_SWITCH];
 
+	own->rate = o->lr != 0 ? o->lr : own->rate;
 	if (since < 0) {
 		oracle_ssgd_step(o);
 		return;
@@ -35,7 +41,7 @@ static inline void oracle_post_local_step(struct oracle *o)
 		memcpy(o->z, o->x[0], (size_t)p->n * sizeof(double));
 		for (int i = 0; i < p->workers; i++)
 			for (int64_t j = 0; j < p->n; j++)
-				o->residual[i][j] *= -o->lr;
+				o->residual[i][j] *= -own->rate;
 	}
 	oracle_local_steps(o);
 	if ((since + 1) % p->period == 0)
@@ -56,6 +62,7 @@ static inline double oracle_post_local_bytes(const struct oracle_setup *p, doubl
 static const struct oracle_algorithm oracle_post_local = {
 	.name = "post-local",
 	.merges = true,
+	.own = sizeof(struct oracle_post_local_own),
 	.draw = oracle_post_local_draw,
 	.keys = oracle_post_local_keys,
 	.step = oracle_post_local_step,

@@ -1,0 +1,119 @@
+#!/bin/sh
+# What the program tells of itself: where time went, what was sent, what was decided, what a run would cost. TAP.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+program=${BUILD:-build/gcc-dnnl}/cocod-train
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT INT TERM
+[ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMP_NUM_THREADS=1
+count=0 failed=0
+
+ok() {  # ok STATUS WHAT
+	count=$((count + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $count - $2"
+	else
+		echo "not ok $count - $2"
+		failed=$((failed + 1))
+		[ ! -f "$dir/log" ] || sed 's/^/# /' "$dir/log" | tail -n 16
+	fi
+}
+
+cat >"$dir/run.cfg" <<END
+model = { name = "resnet20"; width = 0.25; };
+data = { name = "synthetic"; images = 320; test_images = 70; size = 16; };
+train = { epochs = 2; batch = 16; eval_every = 1; };
+optimizer = { lr = 0.05; };
+device = { threads = 1; };
+output = { overwrite = true; log_every = 3; };
+END
+
+# train RANKS NAME [OPTIONS]: exit status of the run
+train() {
+	ranks=$1 name=$2
+	shift 2
+	set -- --set output.dir="\"$dir/$name\"" "$@" "$dir/run.cfg"
+	if [ "$ranks" = 1 ]; then
+		timeout 300 "$program" "$@" >"$dir/log" 2>&1
+	else
+		ASAN_OPTIONS="detect_leaks=0 ${ASAN_OPTIONS:-}" timeout 600 mpirun -np "$ranks" --oversubscribe --bind-to none \
+			--mca mpi_yield_when_idle 1 "$program" "$@" >"$dir/log" 2>&1            # MPI leaks, by design
+	fi
+}
+value() { sed -n "s/.*\"$2\": \"*\([^\",]*\).*/\1/p" "$dir/$1/summary.json"; }
+said() { grep -q "$1" "$dir/log"; }
+# spent RANK COLUMN: of the last table: 1 step, 2 computing, 3 data, 4 comm, 5 exposed
+spent() { awk -v rank="$1" -v c="$2" '$1 == "rank" && $2 == rank && NF >= 8 && $3 ~ /^[0-9.]+$/ { print $(c + 2) }' "$dir/log"; }
+
+# ---- bytes ----
+
+# Exchanges that an evaluation ends or begins are training's too: what was sent is a model for each launch that a log has.
+train 3 pairs --set sync.algorithm=adpsgd --set topology.kind=gossip --set topology.graph_seed=2 \
+	--set train.epochs=4 --set train.eval_every=0.5 --set "cluster.slowdown=[1, 1, 8]"
+ok $? "adpsgd, evaluated eight times"
+launches=$(cat "$dir"/pairs/decisions*.csv | grep -c ',launch,')
+# models BYTES: how many models that is; up to 3 % of one are gaps between tensors
+models() { awk -v bytes="$1" -v n="$(value pairs parameters)" 'BEGIN { printf "%d\n", bytes / (4.06 * n) + 0.5 }'; }
+sent=$(awk -F, '{ sum += $10 } END { print 3 * sum }' "$dir/pairs/metrics.csv")
+[ "$launches" -gt 0 ] && [ "$(models "$sent")" = "$launches" ]; ok $? "bytes_sent has the models of all $launches launches"
+sent=$(awk -v a="$(value pairs bytes_sent_per_step)" -v steps="$(value pairs steps)" 'BEGIN { print 3 * a * steps }')
+[ "$(models "$sent")" = "$launches" ]; ok $? "and so has summary.json"
+said "; $(awk -v a="$(value pairs bytes_sent_per_step)" 'BEGIN { printf "%.3f", a / 1e6 }') MB sent by a rank and step"
+ok $? "and what is printed is the mean of the ranks, not rank 0's"
+
+# ---- decisions ----
+
+for rank in 000 002 007 0123; do echo old >"$dir/pairs/decisions-$rank.csv"; done
+echo mine >"$dir/pairs/decisions-of-mine.csv"
+train 1 pairs --set sync.algorithm=ssgd; ok $? "another run in the same folder"
+[ "$(cd "$dir/pairs" && echo decisions*)" = decisions-of-mine.csv ]; ok $? "the decisions of all the earlier run's ranks are gone, and only they"
+set -- --set optimizer.lr=1000.0 --set optimizer.weight_decay=1.0 --set output.log_every=1 --set train.epochs=20
+train 3 died --set sync.algorithm=ssp --set sync.staleness=1 --set topology.kind=ps "$@"; [ $? = 4 ]; ok $? "a run over a server that dies"
+grep -q '^0,push,0,' "$dir/died/decisions-002.csv"; ok $? "leaves what the server had written down before"
+train 2 died2 --set sync.algorithm=adpsgd --set topology.kind=gossip "$@"; [ $? = 4 ]; ok $? "a run of pairs that dies"
+cat "$dir"/died2/decisions*.csv | grep -q '^1,launch,0,'; ok $? "leaves what the worker with the bad news had decided"
+
+# ---- time ----
+
+train 3 waits --set sync.algorithm=asp --set topology.kind=ps --set 'cluster.slowdown=[1, 16]' --set train.eval_every=0.2
+ok $? "asp beside a slow worker, which the other waits for at each evaluation"
+awk -v fast="$(spent 0 2)" -v slow="$(spent 1 2)" 'BEGIN { exit !(fast > 0 && fast < slow / 2) }'
+ok $? "rank 0's waiting is not called computing: $(spent 0 2) ms a step, rank 1's: $(spent 1 2) ms"
+train 4 shards --set sync.algorithm=asp --set topology.kind=ps --set topology.servers=2
+value shards staleness_histogram | tr ' ' '\n' | awk -F: '{ n += $2 } END { exit !(n == 40) }'
+ok $? "two servers: the histogram of staleness counts each of 40 steps once: $(value shards staleness_histogram)"
+
+# 256 rows may be on their way. Rank 0 waits until the oldest has come, not until all have: it stays that far ahead.
+train 3 ahead --set sync.algorithm=asp --set topology.kind=ps --set 'cluster.slowdown=[1, 40]' --set data.size=8 --set train.batch=1 \
+	--set train.max_steps=300 --set train.epochs=10 --set train.eval_every=0 --set output.log_every=1
+ok $? "a worker that gets more than 256 rows ahead"
+[ "$(wc -l <"$dir/ahead/metrics.csv")" = 301 ]; ok $? "all rows are there"
+lead=$(awk -F, '$2 == "push" { done[$3]++; if ($3 == 1 && done[1] == 30) print done[0] }' "$dir/ahead/decisions-002.csv")
+[ "$lead" -ge 280 ]; ok $? "it goes on as rows come: when the slow one had taken 30 steps, it had taken $lead"
+awk -v fast="$(spent 0 2)" -v slow="$(spent 1 2)" 'BEGIN { exit !(fast > 0 && fast < slow / 2) }'
+ok $? "its waiting is not called computing: $(spent 0 2) ms a step, rank 1's: $(spent 1 2) ms"
+
+# ---- predictions ----
+
+# predicted WORKERS COLUMN: of the table of --dry-run: 3 step ms, 4 images/s
+predicted() { awk -v p="$1" -v c="$2" '$1 == "workers" { table = 1 } table && $1 == p { print $c; exit }' "$dir/log"; }
+near() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && a > 0.99 * b && a < 1.01 * b) }'; }
+set -- --dry-run --set cluster.compute.images_per_s=1000.0 --set cluster.inter.latency_us=0.0 --set cluster.inter.gbit_per_s=1000.0
+train 2 dry "$@" --set 'train.batch=[16, 4]'; ok $? "--dry-run of unequal batches"
+near "$(predicted 2 3)" 16 && near "$(predicted 2 4)" 1250; ok $? "20 images in the 16 ms that the larger batch takes: $(predicted 2 4) a second"
+train 2 dry "$@" --set 'train.batch=[16, 4]' --set 'cluster.slowdown=[1, 8]' && near "$(predicted 2 3)" 32 && near "$(predicted 2 4)" 625
+ok $? "the smaller one on a worker that is 8 times slower: $(predicted 2 3) ms"
+said 'by rank 1, the slowest; 10 images a worker on average'; ok $? "and it says who is the slowest"
+
+# One process tells what a worker, of as many as the table has, would do beside its servers: the same as when they are there.
+table() { sed -n '/^  *workers /,/^ *1024/p' "$dir/log"; }
+for algorithm in ssgd cocod ssp asp; do
+	train 4 dry "$@" --set topology.kind=ps --set topology.servers=2 --set sync.algorithm=$algorithm && table >"$dir/table"
+	train 1 dry "$@" --set topology.kind=ps --set topology.servers=2 --set sync.algorithm=$algorithm &&
+		said 'servers    2 beside the workers, none of them started' && [ "$(table | wc -l)" = 12 ] && table | cmp -s - "$dir/table"
+	ok $? "$algorithm over two servers: --dry-run in one process predicts what it does in four"
+done
+
+echo "1..$count"
+[ $failed = 0 ]
