@@ -22,6 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "quant.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -161,6 +163,17 @@ struct lowrank_ops {
 	               float *out);
 };
 
+/* ---- vectors in few bits: quant.h has the formats ---- */
+
+struct quant_ops {
+	/* acc = residual ? residual + in : in, a vector of n, goes to packed (quant_bytes(q, n) bytes, 4-byte aligned), and residual = acc
+	 * minus what will come out. q and draw are captured at the call. */
+	void (*encode)(struct stream *, const struct quant *q, int64_t n, const float *in, float *residual, const struct quant_draw *draw,
+	               void *packed);
+	/* out = a value, or out += a value. */
+	void (*decode)(struct stream *, const struct quant *q, int64_t n, const void *packed, float a, bool add, float *out);
+};
+
 /* ---- layers: NHWC activations, OHWI weights ---- */
 
 struct conv_desc {
@@ -291,6 +304,7 @@ struct device_ops {
 	const struct vec_ops *vec;
 	const struct sparse_ops *sparse;
 	const struct lowrank_ops *lowrank;
+	const struct quant_ops *quant;
 	const struct nn_ops *nn;
 	/* NULL: it cannot be used here; error() and hint() say why. The CPU always can. */
 	struct device *(*open)(const struct device_config *);

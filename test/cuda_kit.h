@@ -158,7 +158,7 @@ static bool pull(struct array *a)
 }
 
 /* Bell enough for a test: the sum of two uniform numbers. */
-static void fill(struct array *a, uint32_t which, double mean, double deviation)
+__attribute__((unused)) static void fill(struct array *a, uint32_t which, double mean, double deviation)
 {
 	struct rng rng;
 
@@ -172,7 +172,7 @@ static void fill(struct array *a, uint32_t which, double mean, double deviation)
 
 /* Downloads, and the largest |got - want| beyond the rounding of the result, relative to the largest |want| (at least `least`);
  * infinite if something is not a number or was written outside. */
-static double error_of(struct array *a, double least)
+__attribute__((unused)) static double error_of(struct array *a, double least)
 {
 	double unit = a->size == 2 ? 0x1.01p-8 : 0, far = 0, large = least;
 
@@ -191,7 +191,7 @@ static double error_of(struct array *a, double least)
 	return far / large;
 }
 
-static void worse(double *worst, double d)
+__attribute__((unused)) static void worse(double *worst, double d)
 {
 	if (!(d <= *worst))
 		*worst = isnan(d) ? INFINITY : d;       /* a NaN would lose against the next finite one */

@@ -78,7 +78,8 @@ static inline const struct schema *kit_schema(void)
 	for (int i = 0; compress_list[i]; i++)
 		rows[count++] = (struct schema){ "compress", "method", compress_list[i]->name, compress_list[i]->options, "" };
 	for (int i = 0; compress_halves[i].name; i++)
-		rows[count++] = (struct schema){ "compress", "method", compress_halves[i].name, NULL, "" };
+		if (!compress_find(compress_halves[i].name))
+			rows[count++] = (struct schema){ "compress", "method", compress_halves[i].name, NULL, "" };
 	rows[count++] = (struct schema){ "schedule", NULL, NULL, select[4], "" };
 	for (int i = 0; schedule_list[i]; i++)
 		rows[count++] = (struct schema){ "schedule", "fusion", schedule_list[i]->name, schedule_list[i]->options, "" };
@@ -88,6 +89,13 @@ static inline const struct schema *kit_schema(void)
 
 static const char *const method_name[] = { "none", "topk", "gtopk" };
 static const char *const momentum_name[] = { "local", "average", "reset" };
+
+static inline const char *kit_method(const struct oracle_setup *p)
+{
+	if (!p->compressor)
+		return method_name[p->method];
+	return p->compressor->method ? p->compressor->method : p->compressor->name;
+}
 
 static inline struct config *kit_config(const struct oracle_setup *p, const char *scope, const char *fusion)
 {
@@ -101,7 +109,7 @@ static inline struct config *kit_config(const struct oracle_setup *p, const char
 	sets[count++] = xasprintf("sync.algorithm=%s", p->algorithm->name);
 	sets[count++] = xasprintf("sync.period=%d", (int)p->period);
 	sets[count++] = xasprintf("sync.momentum=%s", momentum_name[p->merged]);
-	sets[count++] = xasprintf("compress.method=%s", p->compressor ? p->compressor->name : method_name[p->method]);
+	sets[count++] = xasprintf("compress.method=%s", kit_method(p));
 	sets[count++] = xasprintf("compress.density=%.17g", p->density);
 	sets[count++] = xasprintf("compress.warmup=[%s]", list);
 	sets[count++] = xasprintf("compress.scope=%s", scope);
@@ -113,7 +121,7 @@ static inline struct config *kit_config(const struct oracle_setup *p, const char
 	sets[count++] = xasprintf("optimizer.weight_decay=%.17g", p->weight_decay);
 	if (p->algorithm->keys)
 		count += p->algorithm->keys(p, sets + count);
-	if (p->compressor)
+	if (p->compressor && p->compressor->keys)
 		count += p->compressor->keys(p, sets + count);
 	CHECK(count <= (int)(sizeof(sets) / sizeof(*sets)));
 	config = config_load(kit_schema(), NULL, sets, count, NULL);

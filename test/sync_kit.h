@@ -256,6 +256,9 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	if (how->save)
 		snapshot_move(how->save, k, &sync, false);
 	kit_visit(k, &sync, trace);
+	/* What waits of a sum is worth as much as what waits of the owner's own, divided by its weight. */
+	for (int64_t j = 0; p->compressor && j < KIT_N; j++)
+		trace_keep(trace, "residual")[j] += trace_state(trace, "sum_residual")[j] / (float)p->weight[world.rank];
 	kit_read(k, trace_keep(trace, "model"), x);
 	k->dev->ops->stream->sync(k->comm->stream);
 	trace->bytes = how->look ? NAN : (double)(k->comm->bytes_sent - before);
@@ -275,6 +278,7 @@ static const char *filter = "";         /* argv[1]: only groups whose name conta
 /* Absolute, on a model whose weights are of order 1. Float rounding leaves less than 1e-6 after these few steps; a mistake in the
  * algorithm leaves 1e-3 or more. */
 static const double BOUND = 5e-6;
+__attribute__((unused)) static inline double bound_through(const struct oracle_compressor *c) { return c && c->bound > 0 ? c->bound : BOUND; }
 /* Choices of the oracle that float rounding could turn round: another seed, please. */
 static const double GAP = 5e-6;
 

@@ -37,7 +37,9 @@ static void plan_close(struct plan *p)
 
 static struct cost_model machine(int workers, double compute)
 {
-	return (struct cost_model){ workers, ALPHA, BETA, compute / 3, 2 * compute / 3, KIT_N };
+	return (struct cost_model){
+		.workers = workers, .latency = ALPHA, .per_byte = BETA, .forward = compute / 3, .backward = 2 * compute / 3, .n = KIT_N,
+	};
 }
 
 static struct oracle_setup setup_of(const struct oracle_algorithm *a, enum oracle_method method, int period, const char *scope,

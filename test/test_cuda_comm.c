@@ -253,6 +253,22 @@ static void test_ahead(void)
 
 /* ---- training ---- */
 
+static void train(struct kit *kit, struct oracle_setup *p, const char *scope, const char *compressor)
+{
+	struct manner how = { .steps = 8, .look = true, .batch = uneven };
+	double error = 0, bound = bound_through(p->compressor);
+	struct oracle_run want = oracle_run(p, &how);
+	struct trace trace;
+
+	trace_open(&trace, how.steps, KIT_N);
+	kit_train(kit, p, scope, "size", &how, &trace);
+	for (int64_t j = 0; j < how.steps * KIT_N; j++)
+		error = worst(error, fabs(trace.x[j] - want.x[j]));
+	all_ok(error <= bound, "%s: %s with %s, unequal batches: at most %.1e from the oracle", over, p->algorithm->name, compressor, error);
+	trace_close(&trace);
+	oracle_run_free(&want);
+}
+
 static void test_training(const struct comm_ops *transport)
 {
 	struct kit kit = kit_open_over(transport, dev, false, over);
@@ -260,26 +276,20 @@ static void test_training(const struct comm_ops *transport)
 
 	for (int i = 0; oracle_list[i]; i++)
 		for (int m = DENSE; m <= (oracle_list[i]->dense_only ? DENSE : GTOPK); m++) {
-			struct manner how = { .steps = 8, .look = true, .batch = uneven };
 			struct oracle_setup p = setup(oracle_list[i], (enum oracle_method)m, densities[m], 2, 1, uneven, "model", "size");
-			double error = 0;
-			struct oracle_run want;
-			struct trace trace;
 			struct rng rng;
 
 			rng_init(&rng, 4, RNG_TEST, (uint64_t)i, (uint32_t)m);
 			if (oracle_list[i]->draw)
-				oracle_list[i]->draw(&p, &rng, how.steps);
-			trace_open(&trace, how.steps, KIT_N);
-			want = oracle_run(&p, &how);
-			kit_train(&kit, &p, "model", "size", &how, &trace);
-			for (int64_t j = 0; j < how.steps * KIT_N; j++)
-				error = worst(error, fabs(trace.x[j] - want.x[j]));
-			all_ok(error <= BOUND, "%s: %s with %s, unequal batches: at most %.1e from the oracle", over, oracle_list[i]->name,
-			       method_name[m], error);
-			trace_close(&trace);
-			oracle_run_free(&want);
+				oracle_list[i]->draw(&p, &rng, 8);
+			train(&kit, &p, "model", method_name[m]);
 		}
+	for (int i = 0; i < ORACLE_QUANTIZERS; i++) {
+		struct oracle_setup p = setup(i % 2 ? &oracle_ssgd : &oracle_cocod, DENSE, 1, 2, 1, uneven, "bucket", "size");
+
+		p.compressor = &oracle_quantizers[i].base;
+		train(&kit, &p, "bucket", p.compressor->name);
+	}
 	comm_close(kit.comm);
 	dev->ops->stream->close(kit.compute);
 }

@@ -10,12 +10,12 @@ static int P, R;
 
 struct tally {
 	int runs, counted;              /* counted: runs whose bytes follow one formula (no warm-up) */
-	double bound;                   /* of error; 0: BOUND */
 	double error, consensus_error, lost;    /* lost: -1 as long as no trajectory was a plain one */
+	double bound;
 	bool same_bits, same_ranks, same_looks, bytes;
 };
 
-static const struct tally fresh = { 0, 0, 0, 0, 0, -1, true, true, true, true };
+static const struct tally fresh = { .lost = -1, .bound = BOUND, .same_bits = true, .same_ranks = true, .same_looks = true, .bytes = true };
 
 /* What has been applied plus what waits in residuals and on the wire is what all workers have put in. */
 static double nothing_lost(const struct oracle_setup *p, const struct trace *t)
@@ -32,7 +32,7 @@ static double nothing_lost(const struct oracle_setup *p, const struct trace *t)
 
 static bool conserves(const struct oracle_setup *p, int64_t steps)
 {
-	if (p->momentum || p->weight_decay || p->adamw || !p->algorithm->worth)
+	if (p->momentum || p->weight_decay || p->adamw || !p->algorithm->worth || (p->compressor && p->compressor->forgets))
 		return false;
 	return !p->algorithm->worth_holds || p->algorithm->worth_holds(p, steps);
 }
@@ -82,11 +82,10 @@ static void report(const char *what, struct tally *t)
 {
 	double error = most_everywhere(isnan(t->error) ? INFINITY : t->error);
 	double consensus = most_everywhere(isnan(t->consensus_error) ? INFINITY : t->consensus_error);
-	double bound = t->bound ? t->bound : BOUND;
 
-	all_ok(error <= bound, "%s: %d trajectories, both drivers: at most %.1e from the oracle (bound %.0e)", what, t->runs, error, bound);
+	all_ok(error <= t->bound, "%s: %d trajectories, both drivers: at most %.1e from the oracle (bound %.0e)", what, t->runs, error, t->bound);
 	all_ok(t->same_bits, "%s: thread and hook, observed or not: the same bits", what);
-	all_ok(consensus <= bound && t->same_looks, "%s: consensus is the average of all models (%.1e), the same bits everywhere", what, consensus);
+	all_ok(consensus <= t->bound && t->same_looks, "%s: consensus is the average of all models (%.1e), the same bits everywhere", what, consensus);
 	all_ok(t->same_ranks, "%s: what all ranks should share they share to the bit", what);
 	if (t->counted)
 		all_ok(t->bytes, "%s: bytes sent are what the formula says", what);
@@ -119,7 +118,7 @@ static void test_group(const struct oracle_algorithm *a, const struct oracle_com
 		snprintf(name + strlen(name), sizeof(name) - strlen(name), " %g of a %s", density, scope);
 	if (!wanted(name))
 		return;
-	tally.bound = c ? c->bound : 0;
+	tally.bound = bound_through(c);
 	rng_init(&rng, 1, RNG_TEST, hash_bytes(a->name, strlen(a->name)), (uint32_t)(10 * m) + (uint32_t)(10 * density));
 	for (int period = 1; period <= (a->every_step ? 1 : 5); period++) {
 		for (int i = 0; i < (a->every_step ? 6 : 3); i++) {
@@ -135,7 +134,8 @@ static void test_group(const struct oracle_algorithm *a, const struct oracle_com
 				a->draw(&p, &rng, how.steps);
 			if (c) {
 				p.compressor = c;
-				c->draw(&p, &rng);
+				if (c->draw)
+					c->draw(&p, &rng);
 			}
 			if (i)
 				draw_rates(&p, how.steps, &rng);
@@ -168,6 +168,33 @@ static void test_groups(void)
 					test_group(a, NULL, (enum oracle_method)m, densities[d], "bucket");
 			}
 	}
+}
+
+/* Quantised: each bucket of the schedule by itself. */
+static void test_quantizers(void)
+{
+	static const char *const fusions[] = { "none", "size", "model" };
+
+	for (int a = 0; a < BASIC; a++)
+		for (int i = 0; i < ORACLE_QUANTIZERS; i++) {
+			const struct oracle_compressor *c = &oracle_quantizers[i].base;
+			struct tally tally = fresh;
+			char name[100];
+
+			snprintf(name, sizeof(name), "%s × %s", basic[a]->name, c->name);
+			if (!wanted(name))
+				continue;
+			tally.bound = bound_through(c);
+			for (int run = 0; run < 3; run++) {
+				struct manner how = { .steps = 7, .batch = run == 1 ? even : uneven };
+				struct oracle_setup p = setup(basic[a], DENSE, 1, a ? 1 + run : 1, run, how.batch, "bucket", fusions[(run + i) % 3]);
+
+				p.compressor = c;
+				p.lr_decay = 0;
+				compare(&p, "bucket", fusions[(run + i) % 3], &how, run % 2, &tally);
+			}
+			report(name, &tally);
+		}
 }
 
 static void test_adamw(void)
@@ -328,6 +355,7 @@ int main(int argc, char **argv)
 	kits[1] = kit_open(PROGRESS_HOOK);
 	test_closed_form();
 	test_groups();
+	test_quantizers();
 	test_adamw();
 	test_warmup();
 	test_late();

@@ -79,6 +79,11 @@ for algorithm in ssgd local cocod; do
 		ok $? "$algorithm with $method: driven by hook or thread, evaluation on or off"
 	done
 done
+for method in bf16 int8 natural onebit signsgd; do
+	set -- --set sync.algorithm=ssgd --set compress.method=$method --set compress.scale=0.01
+	train 3 hook "$@" --set comm.progress=hook && train 3 thread "$@" --set comm.progress=thread --set train.eval_every=0 && same hook thread
+	ok $? "ssgd with $method: trains, driven by hook or thread, evaluation on or off"
+done
 # Every algorithm; those that go by measured times need not repeat.
 scripts/algorithms "$program" >"$dir/algorithms"
 while read -r algorithm topology; do

@@ -42,7 +42,7 @@ struct compress {
 	const struct compress_ops *ops;
 	struct comm *comm;              /* NULL before compress_bind */
 	char name[40];                  /* for the user: "topk", "topk + fp16" */
-	enum half_type half;                 /* what values are sent as: compress.method = ("topk", "fp16") */
+	enum half_type half;            /* what values are sent as: compress.method = ("topk", "fp16") */
 	const double *weight;           /* w_i of every rank; owned by the sync */
 	bool per_bucket;                /* each bucket of the schedule by itself (else the whole model as one vector) */
 	int64_t n;                      /* of the whole arena */

@@ -40,8 +40,8 @@ static int check_topology(const struct sync *s, const struct config *config)
 	/* Gossip algorithms take no compressor either, and say so themselves. */
 	if (strcmp(kind, "ps") || compress->only_sums)
 		return 0;
-	error("compress.method = \"%s\" (%s) does not work on topology.kind = \"%s\" (%s): its workers send one another lists, and a server "
-	      "only adds vectors", compress->name, config_origin(config, "compress.method"), kind, config_origin(config, "topology.kind"));
+	error("compress.method = \"%s\" (%s) does not work on topology.kind = \"%s\" (%s): what its workers send has to be unpacked first, and "
+	      "a server only adds vectors", compress->name, config_origin(config, "compress.method"), kind, config_origin(config, "topology.kind"));
 	return hint("set compress.method = \"none\" or topology.kind = \"all-reduce\"");
 }
 

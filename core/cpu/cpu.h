@@ -64,6 +64,7 @@ extern const struct stream_ops cpu_stream_ops;
 extern const struct vec_ops cpu_vec_ops, reference_vec_ops;
 extern const struct sparse_ops cpu_sparse_ops, reference_sparse_ops;
 extern const struct lowrank_ops cpu_lowrank_ops, reference_lowrank_ops;
+extern const struct quant_ops cpu_quant_ops, reference_quant_ops;
 extern const struct nn_ops cpu_nn_ops, reference_nn_ops;
 
 /* cpu_stream.c: called by open and close of the device */

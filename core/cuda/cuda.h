@@ -82,6 +82,7 @@ extern const struct stream_ops cuda_stream_ops;         /* cuda_stream.c */
 extern const struct vec_ops cuda_vec_ops;               /* vec.cu */
 extern const struct sparse_ops cuda_sparse_ops;         /* sparse.cu */
 extern const struct lowrank_ops cuda_lowrank_ops;       /* lowrank.cu */
+extern const struct quant_ops cuda_quant_ops;           /* quant.cu */
 extern const struct nn_ops cuda_nn_ops;                 /* cuda_nn.c, from the functions below */
 extern const struct device_ops device_cuda;             /* cuda_device.c */
 

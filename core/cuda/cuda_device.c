@@ -160,6 +160,7 @@ const struct device_ops device_cuda = {
 	.vec = &cuda_vec_ops,
 	.sparse = &cuda_sparse_ops,
 	.lowrank = &cuda_lowrank_ops,
+	.quant = &cuda_quant_ops,
 	.nn = &cuda_nn_ops,
 	.open = device_open,
 	.close = device_close,

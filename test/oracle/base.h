@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ORACLE_WORKERS = 8, ORACLE_RANGES = 8, ORACLE_KEYS = 8, ORACLE_VECTORS = 128 };
+enum { ORACLE_WORKERS = 8, ORACLE_RANGES = 8, ORACLE_KEYS = 8, ORACLE_VECTORS = 160 };
 enum oracle_method { DENSE, TOPK, GTOPK };
 enum oracle_merged { KEEP, SHARE, FORGET };     /* what each optimizer does with its state where models have been averaged */
 
@@ -32,6 +32,7 @@ struct oracle_setup {
 	enum oracle_method method;
 	const struct oracle_compressor *compressor;     /* instead of a method, if not NULL */
 	double compress_key[ORACLE_KEYS];       /* the compressor's own keys, by an enum of its file */
+	bool exact;                     /* inputs of averages are floats, the same as the program's */
 	double density, warmup[4];      /* warmup[e]: density of epoch e */
 	int warmups;
 	int ranges;                     /* the pieces that the compressor chooses in */
@@ -54,9 +55,10 @@ struct oracle {
 	double *m[ORACLE_WORKERS], *s[ORACLE_WORKERS];          /* the optimizers' */
 	double *g[ORACLE_WORKERS];      /* gradients of this step */
 	double *send[ORACLE_WORKERS], *residual[ORACLE_WORKERS];
+	/* A compressor's own, NULL until it needs them (oracle_need): a momentum, and what else it keeps. */
+	double *velocity[ORACLE_WORKERS], *kept[2];
 	double *z, *average;            /* z: the model that all workers hold, at first x_0 */
 	void *own;                      /* what the algorithm needs beyond that */
-	double *compressed[2];          /* what the compressor needs beyond residuals: vectors that average() asks for */
 	double *vector[ORACLE_VECTORS]; /* all of oracle_vector() */
 	int vectors;
 	double lr;                      /* of this step */
@@ -72,11 +74,13 @@ struct rng;
 
 /* One compressor, in a file of its own, compress_NAME.h, written from its paper. */
 struct oracle_compressor {
-	const char *name;               /* of compress.method */
+	const char *name, *method;      /* for titles; of compress.method, NULL: the same */
+	bool forgets;                   /* what is not sent gets lost */
 	bool few;                       /* finding seeds takes time: only under the three algorithms that stand for all */
-	double bound;                   /* how far a trajectory in float may be from the one in double */
-	void (*draw)(struct oracle_setup *, struct rng *);      /* the keys, at random */
-	int (*keys)(const struct oracle_setup *, const char **sets);    /* writes "compress.KEY=VALUE" (xasprintf), returns how many */
+	double bound;                   /* how far a trajectory in float may be from the one in double; 0: as for sums */
+	bool fine;                      /* so fine that some decision is always close: the bound is a few steps of the rounding */
+	void (*draw)(struct oracle_setup *, struct rng *);      /* (optional) the keys, at random */
+	int (*keys)(const struct oracle_setup *, const char **sets);    /* (optional) writes "compress.KEY=VALUE" (xasprintf), returns how many */
 	void (*average)(struct oracle *, int range, double *const in[], double *out);   /* of that range alone; residuals */
 	double (*bytes)(const struct oracle_setup *, int range);        /* that all ranks send for it */
 };
@@ -111,6 +115,24 @@ static inline double *oracle_vector(struct oracle *o)
 	if (o->vectors == ORACLE_VECTORS)
 		abort();
 	return o->vector[o->vectors++] = calloc((size_t)o->set->n, sizeof(double));
+}
+
+/* The same, once it is asked for. */
+static inline double *oracle_need(struct oracle *o, double **vector)
+{
+	if (!*vector)
+		*vector = oracle_vector(o);
+	return *vector;
+}
+
+/* How many averages of a range there have been before the one under way. */
+static inline int64_t oracle_compressions(const struct oracle *o)
+{
+	int64_t rounds = -1;
+
+	for (int r = 0; r < o->set->ranges; r++)
+		rounds += o->range_averages[r];
+	return rounds;
 }
 
 /* ---- the problem: a gradient that differs by worker and step and is not linear in x ---- */

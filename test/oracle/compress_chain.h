@@ -61,8 +61,6 @@ static inline void oracle_bf16_average(struct oracle *o, int r, double *const in
 
 static inline void oracle_chain_draw(struct oracle_setup *p, struct rng *rng) { (void)rng, p->density = 0.02; }
 
-static inline int oracle_chain_keys(const struct oracle_setup *p, const char **sets) { return (void)p, (void)sets, 0; }
-
 /* All-gather: everybody's k indices of 4 bytes and k values of 2, an odd one filled up, to all others. */
 static inline double oracle_chain_bytes(const struct oracle_setup *p, int range)
 {
@@ -74,9 +72,7 @@ static inline double oracle_chain_bytes(const struct oracle_setup *p, int range)
 static const struct oracle_compressor oracle_topk_fp16 = {
 	.name = "(\"topk\", \"fp16\")",
 	.few = true,
-	.bound = 5e-6,
 	.draw = oracle_chain_draw,
-	.keys = oracle_chain_keys,
 	.average = oracle_fp16_average,
 	.bytes = oracle_chain_bytes,
 };
@@ -84,9 +80,7 @@ static const struct oracle_compressor oracle_topk_fp16 = {
 static const struct oracle_compressor oracle_topk_bf16 = {
 	.name = "(\"topk\", \"bf16\")",
 	.few = true,
-	.bound = 5e-6,
 	.draw = oracle_chain_draw,
-	.keys = oracle_chain_keys,
 	.average = oracle_bf16_average,
 	.bytes = oracle_chain_bytes,
 };

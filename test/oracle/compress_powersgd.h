@@ -137,11 +137,12 @@ static inline void oracle_powersgd_range(struct oracle *o, int range, double *co
 	const struct oracle_setup *set = o->set;
 	int64_t begin = set->offset[range], end = begin + set->length[range];
 
-	for (int i = 0; i < 2 && !o->compressed[i]; i++)
-		o->compressed[i] = oracle_vector(o);    /* q, at the place of its matrix: it is shorter; spoilt, at its first element */
+	double *factor = oracle_need(o, &o->kept[0]);   /* q, at the place of its matrix: it is shorter */
+	double *spoilt = oracle_need(o, &o->kept[1]);   /* at the matrix's first element */
+
 	for (int t = 0; t < set->tensors; t++) {
 		int64_t from = t ? set->tensor_end[t - 1] : 0, size = set->tensor_rows[t] * set->tensor_columns[t];
-		double *q = o->compressed[0] + from;
+		double *q = factor + from;
 
 		if (from < begin || from >= end)
 			continue;
@@ -152,7 +153,7 @@ static inline void oracle_powersgd_range(struct oracle *o, int range, double *co
 			rng_init(&rng, 0, RNG_COMPRESS, (uint64_t)from, 0);
 			for (int64_t j = 0; o->range_averages[range] == 1 && j < (int64_t)set->compress_key[POWERSGD_RANK] * size / set->tensor_rows[t]; j++)
 				q[j] = (float)rng_normal(&rng);
-			oracle_powersgd_average(o, from, set->tensor_rows[t], set->tensor_columns[t], q, &o->compressed[1][from], in, out);
+			oracle_powersgd_average(o, from, set->tensor_rows[t], set->tensor_columns[t], q, &spoilt[from], in, out);
 			continue;
 		}
 		for (int w = 0; w < set->workers; w++)

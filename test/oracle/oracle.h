@@ -16,6 +16,7 @@
 #include "cocod.h"
 #include "compress_chain.h"
 #include "compress_powersgd.h"
+#include "compress_quantize.h"
 #include "diloco.h"
 #include "eager_diloco.h"
 #include "easgd.h"

@@ -88,4 +88,11 @@ struct lowrank_kernels {
 	void (*expand)(const struct lowrank_slice *, const float *p, const float *q, const float *own, float *m, float *out);
 };
 
+/* quant.c: whole buckets, and what is left at the vector's end. draw->first is where the slice begins, key the draw's (philox.h). */
+struct quant_kernels {
+	void (*encode)(const struct quant *, int64_t n, const float *in, float *residual, const struct quant_draw *draw,
+	               const uint32_t key[2], uint32_t *packed);
+	void (*decode)(const struct quant *, int64_t n, const uint32_t *packed, float a, bool add, float *out);
+};
+
 #endif
