@@ -116,6 +116,11 @@ struct sparse {
 	float value;
 };
 
+/* k of n places, the same for whoever draws with the same numbers: core/draw.h says which. 1 <= k <= n <= 2^32 - 1. */
+struct draw {
+	uint64_t seed, round;
+};
+
 struct sparse_ops {
 	size_t (*work_size)(int64_t n, int64_t k);      /* bytes of scratch that topk() and merge() need for these sizes */
 	/* Error feedback and exact top-k: acc = residual + in; out = the k largest |acc| (ties: lower index wins), sorted by index;
@@ -130,6 +135,9 @@ struct sparse_ops {
 	void (*survive)(struct stream *, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive);
 	/* What did not survive goes back: residual[own[j].index] += own[j].value where !alive[j]. */
 	void (*put_back)(struct stream *, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual);
+	/* At the k places that the draw gives, in its order: value[j] = a x, and x = 0; y = value[j]. */
+	void (*take_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, float a, float *x, float *value);
+	void (*put_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, const float *value, float *y);
 };
 
 /* ---- layers: NHWC activations, OHWI weights ---- */

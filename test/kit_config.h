@@ -79,6 +79,9 @@ static inline const struct schema *kit_schema(void)
 }
 
 static const char *const method_name[] = { "none", "topk", "gtopk" };
+
+static inline const char *kit_method(const struct oracle_setup *p) { return p->method == OTHER ? p->compressor->name : method_name[p->method]; }
+
 static const char *const momentum_name[] = { "local", "average", "reset" };
 
 static inline struct config *kit_config(const struct oracle_setup *p, const char *scope, const char *fusion)
@@ -93,7 +96,7 @@ static inline struct config *kit_config(const struct oracle_setup *p, const char
 	sets[count++] = xasprintf("sync.algorithm=%s", p->algorithm->name);
 	sets[count++] = xasprintf("sync.period=%d", (int)p->period);
 	sets[count++] = xasprintf("sync.momentum=%s", momentum_name[p->merged]);
-	sets[count++] = xasprintf("compress.method=%s", method_name[p->method]);
+	sets[count++] = xasprintf("compress.method=%s", kit_method(p));
 	sets[count++] = xasprintf("compress.density=%.17g", p->density);
 	sets[count++] = xasprintf("compress.warmup=[%s]", list);
 	sets[count++] = xasprintf("compress.scope=%s", scope);
@@ -103,6 +106,8 @@ static inline struct config *kit_config(const struct oracle_setup *p, const char
 	sets[count++] = xasprintf("optimizer.momentum=%.17g", p->momentum);
 	sets[count++] = xasprintf("optimizer.nesterov=%s", p->nesterov ? "true" : "false");
 	sets[count++] = xasprintf("optimizer.weight_decay=%.17g", p->weight_decay);
+	if (p->method == OTHER && p->compressor->keys)
+		count += p->compressor->keys(p, sets + count);
 	if (p->algorithm->keys)
 		count += p->algorithm->keys(p, sets + count);
 	CHECK(count <= (int)(sizeof(sets) / sizeof(*sets)));

@@ -31,7 +31,7 @@ static double nothing_lost(const struct oracle_setup *p, const struct trace *t)
 
 static bool conserves(const struct oracle_setup *p, int64_t steps)
 {
-	if (p->momentum || p->weight_decay || p->adamw || !p->algorithm->worth)
+	if (p->momentum || p->weight_decay || p->adamw || !p->algorithm->worth || (p->method == OTHER && p->compressor->loses))
 		return false;
 	return !p->algorithm->worth_holds || p->algorithm->worth_holds(p, steps);
 }
@@ -104,14 +104,15 @@ static void draw_rates(struct oracle_setup *p, int64_t steps, struct rng *rng)
 }
 
 /* All periods of one algorithm with one compressor and each optimizer; keys, batches, bucket plan, end and who looks are drawn. */
-static void test_group(const struct oracle_algorithm *a, enum oracle_method m, double density, const char *scope)
+static void test_group(const struct oracle_algorithm *a, enum oracle_method m, const struct oracle_compressor *c, double density,
+                       const char *scope)
 {
 	static const char *const fusions[] = { "none", "size", "model" };
 	struct tally tally = fresh;
 	char name[100];
 	struct rng rng;
 
-	snprintf(name, sizeof(name), "%s × %s", a->name, method_name[m]);
+	snprintf(name, sizeof(name), "%s × %s", a->name, c ? c->name : method_name[m]);
 	if (m != DENSE)
 		snprintf(name + strlen(name), sizeof(name) - strlen(name), " %g of a %s", density, scope);
 	if (!wanted(name))
@@ -126,6 +127,8 @@ static void test_group(const struct oracle_algorithm *a, enum oracle_method m, d
 
 			how.batch = rng_below(&rng, 3) ? uneven : even;
 			p = setup(a, m, density, period, i % 3, how.batch, scope, fusion);
+			if (c)
+				p = setup_through(c, p);
 			p.lr_decay = a->worth_holds && i == 0 ? 0 : p.lr_decay;
 			if (a->draw)
 				a->draw(&p, &rng, how.steps);
@@ -148,15 +151,25 @@ static void test_groups(void)
 	for (int i = 0; oracle_list[i]; i++) {
 		const struct oracle_algorithm *a = oracle_list[i];
 
-		test_group(a, DENSE, 1, "model");
+		test_group(a, DENSE, NULL, 1, "model");
 		for (int m = TOPK; m <= GTOPK && !a->dense_only; m++)
 			for (int d = 0; d < (i < BASIC ? 3 : 2); d++) {
 				if (i < BASIC || d == 1)
-					test_group(a, (enum oracle_method)m, densities[d], "model");
+					test_group(a, (enum oracle_method)m, NULL, densities[d], "model");
 				if (i < BASIC || d == 0)
-					test_group(a, (enum oracle_method)m, densities[d], "bucket");
+					test_group(a, (enum oracle_method)m, NULL, densities[d], "bucket");
 			}
 	}
+}
+
+static void test_compressors(void)
+{
+	for (int c = 0; oracle_compressors[c]; c++)
+		for (int i = 0; i < (oracle_compressors[c]->gradients ? 1 : BASIC); i++) {
+			test_group(basic[i], OTHER, oracle_compressors[c], 0.05, "bucket");
+			test_group(basic[i], OTHER, oracle_compressors[c], 0.3, "model");
+			test_group(basic[i], OTHER, oracle_compressors[c], 1, "bucket");
+		}
 }
 
 static void test_adamw(void)
@@ -198,6 +211,15 @@ static void test_warmup(void)
 				p.warmups = 2;
 				compare(&p, scope, "none", &how, bucket, &tally);
 			}
+	for (int c = 0; oracle_compressors[c]; c++) {
+		struct manner how = { .steps = 14, .epoch_steps = 4, .batch = even };
+		struct oracle_setup p = setup_through(oracle_compressors[c], setup(basic[0], OTHER, 0.03, 1, 0, even, "model", "none"));
+
+		p.warmup[0] = 0.2;
+		p.warmup[1] = 0.5;
+		p.warmups = 2;
+		compare(&p, "model", "none", &how, c % 2, &tally);
+	}
 	report("density warm-up 0.2, 0.5, then 0.03", &tally);
 }
 
@@ -297,6 +319,7 @@ int main(int argc, char **argv)
 	kits[1] = kit_open(PROGRESS_HOOK);
 	test_closed_form();
 	test_groups();
+	test_compressors();
 	test_adamw();
 	test_warmup();
 	test_late();

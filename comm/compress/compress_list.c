@@ -3,11 +3,12 @@
 
 #include "compress.h"
 
-extern const struct compress_ops compress_none, compress_topk, compress_gtopk;
+extern const struct compress_ops compress_none, compress_topk, compress_gtopk, compress_randomk;
 
 const struct compress_ops *const compress_list[] = {
 	&compress_none,
 	&compress_topk,
 	&compress_gtopk,
+	&compress_randomk,
 	NULL,
 };

@@ -2,6 +2,9 @@
 #include "cpu_select.h"
 #include "cpu_sparse.h"
 
+#define HOST_DEVICE static inline
+#include "../draw.h"
+
 static size_t work_size(int64_t n, int64_t k)
 {
 	size_t topk = cpu_topk_work(n, k), merge = 2 * (size_t)k * sizeof(struct sparse);
@@ -126,6 +129,68 @@ static void sparse_put_back(struct stream *s, int64_t k, const struct sparse *ow
 	QUEUE(s, run_put_back, .k = k, .in = own, .survived = alive, .y = residual);
 }
 
+/* ---- drawn places: a block of random numbers at a time ---- */
+
+struct draw_args {
+	struct draw_plan plan;
+	float a;
+	const float *in;
+	float *x, *out;
+};
+
+/* The places of one block; returns how many there are. */
+static int places(const struct draw_plan *p, int64_t first, int64_t place[DRAW_BLOCK])
+{
+	int64_t left = (int64_t)p->k - first;
+	int count = left < DRAW_BLOCK ? (int)left : DRAW_BLOCK;
+	uint32_t word[DRAW_BLOCK];
+
+	draw_words(p, first / DRAW_BLOCK, word);
+	for (int i = 0; i < count; i++)
+		place[i] = draw_place(p, first + i, word[i]);
+	return count;
+}
+
+static void run_take_drawn(void *args, int team)
+{
+	const struct draw_args *a = args;
+	int64_t place[DRAW_BLOCK];
+
+	(void)team;
+	for (int64_t j = 0; j < (int64_t)a->plan.k; j += DRAW_BLOCK) {
+		int count = places(&a->plan, j, place);
+
+		for (int i = 0; i < count; i++) {
+			a->out[j + i] = a->a * a->x[place[i]];
+			a->x[place[i]] = 0;
+		}
+	}
+}
+
+static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, float *x, float *value)
+{
+	cpu_run(s, run_take_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, NULL, x, value }, sizeof(struct draw_args));
+}
+
+static void run_put_drawn(void *args, int team)
+{
+	const struct draw_args *a = args;
+	int64_t place[DRAW_BLOCK];
+
+	(void)team;
+	for (int64_t j = 0; j < (int64_t)a->plan.k; j += DRAW_BLOCK) {
+		int count = places(&a->plan, j, place);
+
+		for (int i = 0; i < count; i++)
+			a->x[place[i]] = a->in[j + i];
+	}
+}
+
+static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+{
+	cpu_run(s, run_put_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), 1, value, y, NULL }, sizeof(struct draw_args));
+}
+
 const struct sparse_ops cpu_sparse_ops = {
 	.work_size = work_size,
 	.topk = sparse_topk,
@@ -134,4 +199,6 @@ const struct sparse_ops cpu_sparse_ops = {
 	.merge = sparse_merge,
 	.survive = sparse_survive,
 	.put_back = sparse_put_back,
+	.take_drawn = sparse_take_drawn,
+	.put_drawn = sparse_put_drawn,
 };

@@ -4,6 +4,9 @@
 
 #include "cpu.h"
 
+#define HOST_DEVICE static inline
+#include "../draw.h"
+
 /* Larger |value| first, of equals the lower index. A NaN counts as larger than any number. */
 static int by_magnitude(const void *pa, const void *pb)
 {
@@ -157,6 +160,53 @@ static void sparse_put_back(struct stream *s, int64_t k, const struct sparse *ow
 	QUEUE(s, run_put_back, .k = k, .in = own, .survived = alive, .y = residual);
 }
 
+struct draw_args {
+	struct draw_plan plan;
+	float a;
+	const float *in;
+	float *x, *out;
+};
+
+static int64_t place_of(const struct draw_plan *p, int64_t j)
+{
+	uint32_t word[DRAW_BLOCK];
+
+	draw_words(p, j / DRAW_BLOCK, word);
+	return draw_place(p, j, word[j % DRAW_BLOCK]);
+}
+
+static void run_take_drawn(void *args, int team)
+{
+	const struct draw_args *a = args;
+
+	(void)team;
+	for (int64_t j = 0; j < (int64_t)a->plan.k; j++) {
+		int64_t at = place_of(&a->plan, j);
+
+		a->out[j] = a->a * a->x[at];
+		a->x[at] = 0;
+	}
+}
+
+static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, float *x, float *value)
+{
+	cpu_run(s, run_take_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, NULL, x, value }, sizeof(struct draw_args));
+}
+
+static void run_put_drawn(void *args, int team)
+{
+	const struct draw_args *a = args;
+
+	(void)team;
+	for (int64_t j = 0; j < (int64_t)a->plan.k; j++)
+		a->x[place_of(&a->plan, j)] = a->in[j];
+}
+
+static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+{
+	cpu_run(s, run_put_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), 1, value, y, NULL }, sizeof(struct draw_args));
+}
+
 const struct sparse_ops reference_sparse_ops = {
 	.work_size = work_size,
 	.topk = sparse_topk,
@@ -165,4 +215,6 @@ const struct sparse_ops reference_sparse_ops = {
 	.merge = sparse_merge,
 	.survive = sparse_survive,
 	.put_back = sparse_put_back,
+	.take_drawn = sparse_take_drawn,
+	.put_drawn = sparse_put_drawn,
 };

@@ -4,6 +4,9 @@
 #include "select.cuh"
 #include "topk.cuh"
 
+#define HOST_DEVICE __host__ __device__ static inline
+#include "../draw.h"
+
 enum { THREADS = 256, BLOCKS = 32 };            // blocks: at most so many for each SM
 
 static unsigned grid_for(struct stream *s, int64_t n) { return blocks_for(n, THREADS, BLOCKS * s->dev->processors); }
@@ -130,6 +133,47 @@ static void sparse_put_back(struct stream *s, int64_t k, const struct sparse *ow
 	launch(s, "put_back", grid_for(s, k), THREADS, return_lost, k, own, alive, residual);
 }
 
+// ---- drawn places: a thread has a block of random numbers, and its four places ----
+
+template <class F> __device__ static inline void each_drawn(const struct draw_plan &p, const F &visit)
+{
+	int64_t k = (int64_t)p.k;
+
+	FOR_EACH(block, (k + DRAW_BLOCK - 1) / DRAW_BLOCK) {
+		uint32_t word[DRAW_BLOCK];
+
+		draw_words(&p, block, word);
+		for (int i = 0; i < DRAW_BLOCK; i++)
+			if (DRAW_BLOCK * block + i < k)
+				visit(DRAW_BLOCK * block + i, draw_place(&p, DRAW_BLOCK * block + i, word[i]));
+	}
+}
+
+__global__ void __launch_bounds__(THREADS) take_drawn(struct draw_plan p, float a, float *x, float *value)
+{
+	each_drawn(p, [=](int64_t j, int64_t at) {
+		value[j] = a * x[at];
+		x[at] = 0;
+	});
+}
+
+static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, float *x, float *value)
+{
+	launch(s, "take_drawn", grid_for(s, (k + DRAW_BLOCK - 1) / DRAW_BLOCK), THREADS, take_drawn, draw_plan_of(draw, n, k), a, x, value);
+}
+
+__global__ void __launch_bounds__(THREADS) put_drawn(struct draw_plan p, const float *value, float *y)
+{
+	each_drawn(p, [=](int64_t j, int64_t at) { y[at] = value[j]; });
+}
+
+static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+{
+	cuda_written(s->dev, y);
+	launch(s, "put_drawn", grid_for(s, (k + DRAW_BLOCK - 1) / DRAW_BLOCK), THREADS, put_drawn, draw_plan_of(draw, n, k), value, y);
+}
+
 const struct sparse_ops cuda_sparse_ops = {
-	work_size, topk_run, sparse_scale, sparse_scatter_add, sparse_merge, sparse_survive, sparse_put_back,
+	work_size, topk_run, sparse_scale, sparse_scatter_add, sparse_merge, sparse_survive, sparse_put_back, sparse_take_drawn,
+	sparse_put_drawn,
 };

@@ -15,10 +15,22 @@
 #include <string.h>
 
 enum { ORACLE_WORKERS = 8, ORACLE_RANGES = 8, ORACLE_KEYS = 8, ORACLE_VECTORS = 128 };
-enum oracle_method { DENSE, TOPK, GTOPK };
+enum oracle_method { DENSE, TOPK, GTOPK, OTHER };      /* OTHER: the one that oracle_setup names */
 enum oracle_merged { KEEP, SHARE, FORGET };     /* what each optimizer does with its state where models have been averaged */
 
+struct oracle;
+struct oracle_setup;
 struct oracle_algorithm;
+
+/* A compressor, in a file of its own (compress_NAME.h), written from its paper. */
+struct oracle_compressor {
+	const char *name;               /* of compress.method */
+	bool loses;                     /* what is applied and what is left are not all that was put in */
+	bool gradients;                 /* it works under algorithms that average gradients only, and has the momentum itself */
+	int (*keys)(const struct oracle_setup *, const char **sets);    /* (optional) writes "compress.KEY=VALUE" (xasprintf), returns how many */
+	void (*average)(struct oracle *, int r, double *const in[], double *out);       /* of range r */
+	double (*bytes)(const struct oracle_setup *, int64_t n);        /* that all ranks send for a range of n */
+};
 
 struct oracle_setup {
 	int workers;
@@ -29,6 +41,7 @@ struct oracle_setup {
 	int64_t period;
 	double key[ORACLE_KEYS];        /* the algorithm's own keys, by an enum of its file */
 	enum oracle_method method;
+	const struct oracle_compressor *compressor;     /* if the method is OTHER */
 	double density, warmup[4];      /* warmup[e]: density of epoch e */
 	int warmups;
 	int ranges;                     /* the pieces that the compressor chooses in */
@@ -50,6 +63,7 @@ struct oracle {
 	double *m[ORACLE_WORKERS], *s[ORACLE_WORKERS];          /* the optimizers' */
 	double *g[ORACLE_WORKERS];      /* gradients of this step */
 	double *send[ORACLE_WORKERS], *residual[ORACLE_WORKERS];
+	double *velocity[ORACLE_WORKERS];       /* compressors that have the momentum */
 	double *z, *average;            /* z: the model that all workers hold, at first x_0 */
 	void *own;                      /* what the algorithm needs beyond that */
 	double *vector[ORACLE_VECTORS]; /* all of oracle_vector() */
@@ -259,6 +273,11 @@ static inline void oracle_average_range(struct oracle *o, int r, double *const i
 	double *value[ORACLE_WORKERS];
 	bool *picked[ORACLE_WORKERS];
 
+	if (set->method == OTHER) {
+		set->compressor->average(o, r, in, out);
+		o->range_averages[r]++;
+		return;
+	}
 	o->range_averages[r]++;
 	for (int i = 0; i < set->workers; i++) {
 		value[i] = calloc((size_t)set->n, sizeof(double));

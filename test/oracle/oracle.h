@@ -11,6 +11,7 @@
 #ifndef ORACLE_H
 #define ORACLE_H
 
+#include "compressors.h"
 #include "acco.h"
 #include "adaptive.h"
 #include "cocod.h"
@@ -88,7 +89,7 @@ static inline void oracle_open(struct oracle *o, const struct oracle_setup *set)
 	for (int64_t j = 0; j < set->n; j++)
 		o->z[j] = problem_start(set, j);
 	for (int i = 0; i < set->workers; i++) {
-		double **vector[] = { &o->x[i], &o->m[i], &o->s[i], &o->g[i], &o->send[i], &o->residual[i] };
+		double **vector[] = { &o->x[i], &o->m[i], &o->s[i], &o->g[i], &o->send[i], &o->residual[i], &o->velocity[i] };
 
 		for (size_t v = 0; v < sizeof(vector) / sizeof(*vector); v++)
 			*vector[v] = oracle_vector(o);
