@@ -106,6 +106,8 @@ struct vec_ops {
 	/* PyTorch's AdamW: x' = (1 - lr wd) x - lr (m'/c1) / (sqrt(s'/c2) + eps). Out-of-place pointers may equal the in ones. */
 	void (*adamw)(struct stream *, int64_t n, const struct hyper *, const float *g, const float *m, const float *s,
 	              const float *x, float *m_out, float *s_out, float *x_out);
+	/* y = x min(1, most / |x|), |x| the Euclidean norm; y may be x. */
+	void (*clip)(struct stream *, int64_t n, float most, const float *x, float *y);
 };
 
 /* ---- sparse vectors ---- */
@@ -115,6 +117,9 @@ struct sparse {
 	uint32_t index;
 	float value;
 };
+
+/* An index that no element has. Lists that may come out short are filled up with it, and value 0. */
+static const uint32_t SPARSE_HOLE = UINT32_MAX;
 
 /* k of n places, the same for whoever draws with the same numbers: core/draw.h says which. 1 <= k <= n <= 2^32 - 1. */
 struct draw {
@@ -126,8 +131,18 @@ struct sparse_ops {
 	/* Error feedback and exact top-k: acc = residual + in; out = the k largest |acc| (ties: lower index wins), sorted by index;
 	 * residual = acc with those k set to zero. 1 <= k <= n <= 2^32 - 1. */
 	void (*topk)(struct stream *, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out, void *work);
+	/* As topk(), but of those alone whose magnitude is not 0 and at least *least (in device memory, >= 0). Are they fewer than k, holes
+	 * follow. */
+	void (*select)(struct stream *, int64_t n, int64_t k, const float *least, const float *in, float *residual, struct sparse *out,
+	               void *work);
+	/* What about k of the magnitudes |x + y| reach, if they are normally distributed: *least = |mean| + z deviation, where a normal
+	 * variable is beyond z deviations with probability k / n. Then up to twice: are they fewer than 2/3 k, half of it, are they
+	 * more than 4/3 k, one and a half times. 0 for k = n. The last bit depends on the order of the sums. */
+	void (*normal_bound)(struct stream *, int64_t n, int64_t k, const float *x, const float *y, float *least);
 	void (*scale)(struct stream *, int64_t k, float a, const struct sparse *in, struct sparse *out);     /* out may be in */
+	/* These two pass over holes. */
 	void (*scatter_add)(struct stream *, int64_t k, float a, const struct sparse *in, float *y);         /* y[i] += a v */
+	void (*clear)(struct stream *, int64_t k, const struct sparse *list, float *y);                      /* y[i] = 0 */
 	/* gTop-k's operator: the k largest |.| of the index-wise sum of two lists of k (ties: lower index), sorted by index.
 	 * A sum of exactly 0 counts as a value. out differs from both. If the union has fewer than k, it cannot: each has k. */
 	void (*merge)(struct stream *, int64_t k, const struct sparse *a, const struct sparse *b, struct sparse *out, void *work);

@@ -10,6 +10,7 @@ struct topk_args {
 	const float *in;
 	float *residual;
 	struct sparse *out, *work;
+	const float *least;     /* NULL: exact top-k; else only what reaches it */
 };
 
 void cpu_topk_run(void *args, int team);        /* struct topk_args */

@@ -1,11 +1,13 @@
 /* Sparse vectors in plain C: selection by sorting everything. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cpu.h"
 
 #define HOST_DEVICE static inline
 #include "../draw.h"
+#include "../formulas.h"
 
 /* Larger |value| first, of equals the lower index. A NaN counts as larger than any number. */
 static int by_magnitude(const void *pa, const void *pb)
@@ -64,6 +66,76 @@ static void sparse_topk(struct stream *s, int64_t n, int64_t k, const float *in,
 	cpu_run(s, run_topk, &(struct topk_args){ n, k, in, residual, out, work }, sizeof(struct topk_args));
 }
 
+struct select_args {
+	struct topk_args topk;
+	const float *least;
+};
+
+static void run_select(void *args, int team)
+{
+	const struct select_args *s = args;
+	const struct topk_args *a = &s->topk;
+	int64_t count = 0;
+
+	(void)team;
+	for (int64_t i = 0; i < a->n; i++) {
+		a->residual[i] += a->in[i];
+		if (isnan(a->residual[i]) || (a->residual[i] != 0 && fabsf(a->residual[i]) >= *s->least))
+			a->work[count++] = (struct sparse){ (uint32_t)i, a->residual[i] };
+	}
+	if (count > a->k) {
+		select_sorted(count, a->k, a->work, a->out);
+		count = a->k;
+	} else {
+		memcpy(a->out, a->work, (size_t)count * sizeof(*a->out));
+	}
+	for (int64_t j = 0; j < count; j++)
+		a->residual[a->out[j].index] = 0;
+	for (int64_t j = count; j < a->k; j++)
+		a->out[j] = (struct sparse){ SPARSE_HOLE, 0 };
+}
+
+static void sparse_select(struct stream *s, int64_t n, int64_t k, const float *least, const float *in, float *residual,
+                          struct sparse *out, void *work)
+{
+	cpu_run(s, run_select, &(struct select_args){ { n, k, in, residual, out, work }, least }, sizeof(struct select_args));
+}
+
+struct bound_args {
+	int64_t n, k;
+	const float *x, *y;
+	float *least;
+};
+
+static void run_normal_bound(void *args, int team)
+{
+	const struct bound_args *a = args;
+	double sum = 0, squares = 0;
+	float least;
+
+	(void)team;
+	for (int64_t i = 0; i < a->n; i++) {
+		double v = a->x[i] + a->y[i];
+
+		sum += v;
+		squares += v * v;
+	}
+	least = normal_bound_of(a->n, sum, squares, normal_quantile((double)a->k / (double)a->n));
+	for (int round = 0; round < 2 && a->k < a->n; round++) {
+		int64_t reach = 0;
+
+		for (int64_t i = 0; i < a->n; i++)
+			reach += fabsf(a->x[i] + a->y[i]) >= least;
+		least *= bound_correction(reach, a->k);
+	}
+	*a->least = a->k < a->n ? least : 0;
+}
+
+static void sparse_normal_bound(struct stream *s, int64_t n, int64_t k, const float *x, const float *y, float *least)
+{
+	cpu_run(s, run_normal_bound, &(struct bound_args){ n, k, x, y, least }, sizeof(struct bound_args));
+}
+
 struct list_args {
 	int64_t k;
 	float a;
@@ -95,13 +167,27 @@ static void run_scatter(void *args, int team)
 	const struct list_args *a = args;
 
 	(void)team;
-	for (int64_t j = 0; j < a->k; j++)
+	for (int64_t j = 0; j < a->k && a->in[j].index != SPARSE_HOLE; j++)
 		a->y[a->in[j].index] = (float)(a->y[a->in[j].index] + (double)a->a * a->in[j].value);
 }
 
 static void sparse_scatter_add(struct stream *s, int64_t k, float a, const struct sparse *in, float *y)
 {
 	QUEUE(s, run_scatter, .k = k, .a = a, .in = in, .y = y);
+}
+
+static void run_clear(void *args, int team)
+{
+	const struct list_args *a = args;
+
+	(void)team;
+	for (int64_t j = 0; j < a->k && a->in[j].index != SPARSE_HOLE; j++)
+		a->y[a->in[j].index] = 0;
+}
+
+static void sparse_clear(struct stream *s, int64_t k, const struct sparse *list, float *y)
+{
+	QUEUE(s, run_clear, .k = k, .in = list, .y = y);
 }
 
 /* Is the index in the list of k? */
@@ -210,8 +296,11 @@ static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struc
 const struct sparse_ops reference_sparse_ops = {
 	.work_size = work_size,
 	.topk = sparse_topk,
+	.select = sparse_select,
+	.normal_bound = sparse_normal_bound,
 	.scale = sparse_scale,
 	.scatter_add = sparse_scatter_add,
+	.clear = sparse_clear,
 	.merge = sparse_merge,
 	.survive = sparse_survive,
 	.put_back = sparse_put_back,

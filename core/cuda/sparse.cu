@@ -1,6 +1,7 @@
 // Sparse vectors: lists of k pairs, sorted by index. One thread an element everywhere; what walks through two lists together on a
 // CPU is a binary search here.
 #include "../die.h"
+#include "moments.cuh"
 #include "select.cuh"
 #include "topk.cuh"
 
@@ -96,13 +97,27 @@ static void sparse_scale(struct stream *s, int64_t k, float a, const struct spar
 __global__ void __launch_bounds__(THREADS) scatter(int64_t k, float a, const struct sparse *in, float *y)
 {
 	FOR_EACH(j, k)
-		y[in[j].index] += a * in[j].value;
+		if (in[j].index != SPARSE_HOLE)
+			y[in[j].index] += a * in[j].value;
 }
 
 static void sparse_scatter_add(struct stream *s, int64_t k, float a, const struct sparse *in, float *y)
 {
 	cuda_written(s->dev, y);
 	launch(s, "scatter_add", grid_for(s, k), THREADS, scatter, k, a, in, y);
+}
+
+__global__ void __launch_bounds__(THREADS) clear(int64_t k, const struct sparse *list, float *y)
+{
+	FOR_EACH(j, k)
+		if (list[j].index != SPARSE_HOLE)
+			y[list[j].index] = 0;
+}
+
+static void sparse_clear(struct stream *s, int64_t k, const struct sparse *list, float *y)
+{
+	cuda_written(s->dev, y);
+	launch(s, "clear", grid_for(s, k), THREADS, clear, k, list, y);
 }
 
 __global__ void __launch_bounds__(THREADS) mark(int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
@@ -174,6 +189,6 @@ static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struc
 }
 
 const struct sparse_ops cuda_sparse_ops = {
-	work_size, topk_run, sparse_scale, sparse_scatter_add, sparse_merge, sparse_survive, sparse_put_back, sparse_take_drawn,
+	work_size, topk_run, topk_select, normal_bound_run, sparse_scale, sparse_scatter_add, sparse_clear, sparse_merge, sparse_survive, sparse_put_back, sparse_take_drawn,
 	sparse_put_drawn,
 };
