@@ -80,7 +80,7 @@ static inline const struct schema *kit_schema(void)
 
 static const char *const method_name[] = { "none", "topk", "gtopk" };
 
-static inline const char *kit_method(const struct oracle_setup *p) { return p->method == OTHER ? p->compressor->name : method_name[p->method]; }
+static inline const char *kit_method(const struct oracle_setup *p) { return p->method == OTHER ? p->compressor->method : method_name[p->method]; }
 
 static const char *const momentum_name[] = { "local", "average", "reset" };
 

@@ -52,6 +52,9 @@ for algorithm in ssgd local cocod; do
 		equal "$algorithm with $method" --set sync.algorithm=$algorithm --set compress.method=$method
 	done
 done
+for method in randomk threshold gaussiank dgc; do
+	equal "ssgd with $method" --set sync.algorithm=ssgd --set optimizer.momentum=0 --set compress.method=$method
+done
 scripts/algorithms "$program" >"$dir/algorithms"
 while read -r algorithm topology; do
 	equal "$algorithm" --set sync.algorithm="$algorithm" --set topology.kind="$topology" --set sync.period=2 --set sync.fragments=2 </dev/null

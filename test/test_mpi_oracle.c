@@ -31,7 +31,7 @@ static double nothing_lost(const struct oracle_setup *p, const struct trace *t)
 
 static bool conserves(const struct oracle_setup *p, int64_t steps)
 {
-	if (p->momentum || p->weight_decay || p->adamw || !p->algorithm->worth || (p->method == OTHER && p->compressor->loses))
+	if (p->momentum || p->weight_decay || p->adamw || !p->algorithm->worth || (p->method == OTHER && p->compressor->gradients))
 		return false;
 	return !p->algorithm->worth_holds || p->algorithm->worth_holds(p, steps);
 }

@@ -3,12 +3,15 @@
 
 #include "compress.h"
 
-extern const struct compress_ops compress_none, compress_topk, compress_gtopk, compress_randomk;
+extern const struct compress_ops compress_none, compress_topk, compress_gtopk, compress_randomk, compress_threshold, compress_gaussiank, compress_dgc;
 
 const struct compress_ops *const compress_list[] = {
 	&compress_none,
 	&compress_topk,
 	&compress_gtopk,
 	&compress_randomk,
+	&compress_threshold,
+	&compress_gaussiank,
+	&compress_dgc,
 	NULL,
 };

@@ -73,19 +73,12 @@ static void randomk_average(struct compress *c, const struct range *range, const
 	r->draw.round++;
 }
 
-static void randomk_epoch(struct compress *c, int64_t epoch)
-{
-	struct randomk *r = c->state;
-
-	sparsify_epoch(&r->base, epoch);
-}
-
 static void randomk_state(struct compress *c, struct state_visitor *v)
 {
 	struct randomk *r = c->state;
 	int64_t round = (int64_t)r->draw.round;
 
-	v->vector(v, "residual", c->comm->device, r->base.residual, c->n);
+	sparsify_on_state(c, v);
 	v->number(v, "compress.round", &round);
 	r->draw.round = (uint64_t)round;
 }
@@ -122,7 +115,7 @@ const struct compress_ops compress_randomk = {
 	.init = randomk_init,
 	.bind = randomk_bind,
 	.average = randomk_average,
-	.epoch = randomk_epoch,
+	.epoch = sparsify_on_epoch,
 	.state = randomk_state,
 	.bytes = randomk_bytes,
 	.cost = randomk_cost,

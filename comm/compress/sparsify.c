@@ -7,6 +7,7 @@
 
 #include "../../core/config.h"
 #include "../../core/die.h"
+#include "../sync/sync.h"
 #include "sparsify.h"
 
 const struct option sparsify_options[] = {
@@ -68,3 +69,37 @@ void sparsify_release(struct sparsify *s, struct compress *c)
 	mem->free(c->comm->device, s->list);
 	mem->free(c->comm->device, s->work);
 }
+
+struct sparse *sparsify_mine(const struct sparsify *s, const struct compress *c, int64_t k) { return s->list + c->comm->rank * k; }
+
+void sparsify_sum(struct sparsify *s, struct compress *c, const struct range *range, int64_t k, float *out)
+{
+	struct comm *comm = c->comm;
+	const struct device_ops *dev = comm->device->ops;
+
+	comm_allgather(comm, s->list, k * (int64_t)sizeof(struct sparse));
+	dev->mem->zero(comm->stream, out + range->offset, (size_t)range->n * sizeof(float));
+	for (int r = 0; r < comm->size; r++)
+		dev->sparse->scatter_add(comm->stream, k, (float)c->weight[r], s->list + r * k, out + range->offset);
+}
+
+void sparsify_on_epoch(struct compress *c, int64_t epoch) { sparsify_epoch(c->state, epoch); }
+
+void sparsify_on_state(struct compress *c, struct state_visitor *v)
+{
+	struct sparsify *s = c->state;
+
+	v->vector(v, "residual", c->comm->device, s->residual, c->n);
+}
+
+double sparsify_list_bytes(const struct compress *c, int64_t n, int workers)
+{
+	return (double)(workers - 1) * (double)sparsify_k(c->state, n) * sizeof(struct sparse);
+}
+
+double sparsify_list_cost(const struct compress *c, const struct cost_model *m)
+{
+	return ring_allgather_cost(m, (double)sparsify_k(c->state, m->n) * sizeof(struct sparse));
+}
+
+void sparsify_on_release(struct compress *c) { sparsify_release(c->state, c); }

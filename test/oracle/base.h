@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ORACLE_WORKERS = 8, ORACLE_RANGES = 8, ORACLE_KEYS = 8, ORACLE_VECTORS = 128 };
+enum { ORACLE_WORKERS = 8, ORACLE_RANGES = 8, ORACLE_KEYS = 8, ORACLE_VECTORS = 160 };
 enum oracle_method { DENSE, TOPK, GTOPK, OTHER };      /* OTHER: the one that oracle_setup names */
 enum oracle_merged { KEEP, SHARE, FORGET };     /* what each optimizer does with its state where models have been averaged */
 
@@ -24,9 +24,10 @@ struct oracle_algorithm;
 
 /* A compressor, in a file of its own (compress_NAME.h), written from its paper. */
 struct oracle_compressor {
-	const char *name;               /* of compress.method */
-	bool loses;                     /* what is applied and what is left are not all that was put in */
+	const char *name, *method;      /* for titles; of compress.method */
 	bool gradients;                 /* it works under algorithms that average gradients only, and has the momentum itself */
+	bool never_all;                 /* even at density 1 it does not send all of its input; */
+	double momentum;                /* else: what it is then is SGD with this momentum (of those that have it themselves) */
 	int (*keys)(const struct oracle_setup *, const char **sets);    /* (optional) writes "compress.KEY=VALUE" (xasprintf), returns how many */
 	void (*average)(struct oracle *, int r, double *const in[], double *out);       /* of range r */
 	double (*bytes)(const struct oracle_setup *, int64_t n);        /* that all ranks send for a range of n */
@@ -63,7 +64,8 @@ struct oracle {
 	double *m[ORACLE_WORKERS], *s[ORACLE_WORKERS];          /* the optimizers' */
 	double *g[ORACLE_WORKERS];      /* gradients of this step */
 	double *send[ORACLE_WORKERS], *residual[ORACLE_WORKERS];
-	double *velocity[ORACLE_WORKERS];       /* compressors that have the momentum */
+	/* Of compressors that have the momentum: it, and all that has entered the residual. */
+	double *velocity[ORACLE_WORKERS], *entered[ORACLE_WORKERS];
 	double *z, *average;            /* z: the model that all workers hold, at first x_0 */
 	void *own;                      /* what the algorithm needs beyond that */
 	double *vector[ORACLE_VECTORS]; /* all of oracle_vector() */

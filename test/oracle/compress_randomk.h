@@ -66,6 +66,7 @@ static inline double oracle_randomk_bytes(const struct oracle_setup *p, int64_t 
 
 static const struct oracle_compressor oracle_randomk = {
 	.name = "randomk",
+	.method = "randomk",
 	.keys = oracle_randomk_keys,
 	.average = oracle_randomk_average,
 	.bytes = oracle_randomk_bytes,

@@ -2,10 +2,18 @@
 #ifndef ORACLE_COMPRESSORS_H
 #define ORACLE_COMPRESSORS_H
 
+#include "compress_dgc.h"
+#include "compress_gaussiank.h"
 #include "compress_randomk.h"
+#include "compress_threshold.h"
 
 __attribute__((unused)) static const struct oracle_compressor *const oracle_compressors[] = {
 	&oracle_randomk,
+	&oracle_threshold,
+	&oracle_gaussiank,
+	&oracle_dgc,
+	&oracle_dgc_unmasked,
+	&oracle_dgc_clipped,
 	NULL,
 };
 

@@ -89,7 +89,7 @@ static inline void oracle_open(struct oracle *o, const struct oracle_setup *set)
 	for (int64_t j = 0; j < set->n; j++)
 		o->z[j] = problem_start(set, j);
 	for (int i = 0; i < set->workers; i++) {
-		double **vector[] = { &o->x[i], &o->m[i], &o->s[i], &o->g[i], &o->send[i], &o->residual[i], &o->velocity[i] };
+		double **vector[] = { &o->x[i], &o->m[i], &o->s[i], &o->g[i], &o->send[i], &o->residual[i], &o->velocity[i], &o->entered[i] };
 
 		for (size_t v = 0; v < sizeof(vector) / sizeof(*vector); v++)
 			*vector[v] = oracle_vector(o);
