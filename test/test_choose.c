@@ -134,6 +134,32 @@ static void test_clip(struct rig *r, struct rig *ref)
 	ok(worst <= 3e-7 && wrong == 0, "%s: clip, in place as well; what is short stays as it is: error %.1e", r->name, worst);
 }
 
+/* Many threads, and all that reach the bound, fewer than k, lie where one of them looks: more than its part of the room. */
+static void test_crowded(void)
+{
+	enum { N = 1000000, K = 100000, REACH = 95000 };
+	struct rig r = rig_open("cpu", "", 6);
+	struct buffer in = buffer_open(N, 0), residual = buffer_open(N, 0), acc = buffer_open(N, 0);
+	struct sparse *out = calloc(K, sizeof(*out));
+	void *work = malloc(r.ops->sparse->work_size(N, K));
+	const char *wrong;
+	float least = 1;
+
+	for (int64_t i = 0; i < N; i++) {
+		in.x[i] = acc.x[i] = i < REACH ? 2 : 0.5f;
+		residual.x[i] = 0;
+	}
+	r.ops->sparse->select(r.stream, N, K, &least, in.x, residual.x, out, work);
+	wrong = choose_verdict(N, K, least, acc.x, residual.x, out);
+	ok(!wrong, "six threads, one of which finds all%s%s", wrong ? ": " : "", wrong ? wrong : "");
+	buffer_close(&in);
+	buffer_close(&residual);
+	buffer_close(&acc);
+	free(out);
+	free(work);
+	rig_close(&r);
+}
+
 /* Not a test: how far the passes are from merely reading and writing the vectors. */
 static void show_speed(void)
 {
@@ -177,6 +203,8 @@ int main(void)
 	for_all_rigs(test_bound);
 	for_all_rigs(test_lists);
 	for_all_rigs(test_clip);
+	if (!getenv("TSAN") || *getenv("TSAN") != '1')
+		test_crowded();
 	show_speed();
 	return done_testing();
 }
