@@ -150,6 +150,15 @@ struct sparse_ops {
 	void (*survive)(struct stream *, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive);
 	/* What did not survive goes back: residual[own[j].index] += own[j].value where !alive[j]. */
 	void (*put_back)(struct stream *, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual);
+	/* Of a full list, sorted: *least = its smallest magnitude, and the `parts` regions with as many of its places each: region p is
+	 * [bound[p], bound[p + 1]), bound[0] = 0, bound[parts] = SPARSE_HOLE. In device memory both. */
+	void (*quantiles)(struct stream *, int64_t k, const struct sparse *list, int parts, float *least, uint32_t *bound);
+	/* Deals a list out by regions, in order: block p of `room` places takes those of region p, then holes. What finds no room goes back
+	 * to the residual. */
+	void (*split)(struct stream *, int64_t k, const struct sparse *list, int parts, const uint32_t *bound, int64_t room,
+	              struct sparse *block, float *residual);
+	/* What is 0 in the result goes back: residual[own[j].index] += own[j].value where result is 0 there. Passes over holes. */
+	void (*put_back_zero)(struct stream *, int64_t k, const struct sparse *own, const float *result, float *residual);
 	/* At the k places that the draw gives, in its order: value[j] = a x, and x = 0; y = value[j]. */
 	void (*take_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, float a, float *x, float *value);
 	void (*put_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, const float *value, float *y);

@@ -159,6 +159,59 @@ static void test_drawn(struct rig *r)
 	ok(wrong == 0, "take_drawn and put_drawn as the reference");
 }
 
+/* Ok-Topk's: regions that are empty and that are too full, lists with holes at their end. */
+static void test_regions(struct rig *r)
+{
+	enum { K = 3000, PARTS = 7, ROOM = 500, N = 4 * K };
+	static struct sparse list[K], want[PARTS * ROOM], got[PARTS * ROOM];
+	uint32_t bound[PARTS + 1], bound_ref[PARTS + 1];
+	int wrong = 0;
+	struct rng rng;
+
+	rng_init(&rng, 33, RNG_TEST, 0, 0);
+	for (int i = 0; i < 6; i++) {
+		int64_t k = i < 2 ? 5 : K, room = i < 2 ? 1 : ROOM;
+		struct array left = array_open(r, FLOATS, N, 1), result = array_open(r, FLOATS, N, 2);
+		struct sparse *dev, *block = upload(r, NULL, sizeof(got));
+		uint32_t *dev_bound = upload(r, NULL, sizeof(bound));
+		float *least = upload(r, NULL, sizeof(*least)), least_got, least_ref;
+		uint32_t index = 0;
+
+		for (int64_t j = 0; j < k; j++)
+			list[j] = (struct sparse){ index += 1 + rng_below(&rng, 3), (float)rng_normal(&rng) };
+		for (int64_t j = 0; j < N; j++)
+			result.want[j] = (float)rng_below(&rng, 2);
+		push(&left);
+		push(&result);
+		dev = upload(r, list, (size_t)k * sizeof(*list));
+		r->ops->sparse->quantiles(r->stream, k, dev, PARTS, least, dev_bound);
+		ref.ops->sparse->quantiles(ref.stream, k, list, PARTS, &least_ref, bound_ref);
+		download(r, &least_got, least, sizeof(least_got));
+		download(r, bound, dev_bound, sizeof(bound));
+		wrong += least_got != least_ref || memcmp(bound, bound_ref, sizeof(bound));
+		for (int p = 1; p < PARTS && i % 2; p++)
+			bound_ref[p] = bound_ref[p - 1] + (p % 3 ? rng_below(&rng, 2 * (uint32_t)k) : 0);
+		for (int64_t j = k - k / 4; j < k && i % 3; j++)
+			list[j] = (struct sparse){ SPARSE_HOLE, 0 };
+		r->ops->mem->copy(r->stream, dev, list, (size_t)k * sizeof(*list), COPY_TO_DEVICE);
+		r->ops->mem->copy(r->stream, dev_bound, bound_ref, sizeof(bound_ref), COPY_TO_DEVICE);
+		r->ops->sparse->split(r->stream, k, dev, PARTS, dev_bound, room, block, on_device(&left));
+		ref.ops->sparse->split(ref.stream, k, list, PARTS, bound_ref, room, want, left.want);
+		download(r, got, block, (size_t)(PARTS * room) * sizeof(*got));
+		wrong += !same_lists(got, want, PARTS * room) || error_of(&left, 1) != 0;
+		r->ops->sparse->put_back_zero(r->stream, PARTS * room, block, on_device(&result), on_device(&left));
+		ref.ops->sparse->put_back_zero(ref.stream, PARTS * room, want, result.want, left.want);
+		wrong += error_of(&left, 1) != 0;
+		array_close(&left);
+		array_close(&result);
+		r->ops->mem->free(r->dev, dev);
+		r->ops->mem->free(r->dev, block);
+		r->ops->mem->free(r->dev, dev_bound);
+		r->ops->mem->free(r->dev, least);
+	}
+	ok(wrong == 0, "quantiles, split and put_back_zero as the reference");
+}
+
 static void test_clip(struct rig *r)
 {
 	double worst = 0;
@@ -186,6 +239,7 @@ static void tests(struct rig *r)
 	test_bound(r);
 	test_lists(r);
 	test_drawn(r);
+	test_regions(r);
 	test_clip(r);
 }
 

@@ -85,6 +85,35 @@ static void test_all_of_it(void)
 		}
 }
 
+static int dense_phase_keys(const struct oracle_setup *p, const char **sets)
+{
+	(void)p;
+	sets[0] = xasprintf("compress.dense_steps=5");
+	return 1;
+}
+
+/* Ok-Topk's first rounds are dense, and then it is sparse. */
+static void test_dense_phase(void)
+{
+	static const struct oracle_compressor phase = { .name = "oktopk", .method = "oktopk", .keys = dense_phase_keys };
+
+	if (!wanted("dense phase"))
+		return;
+	for (int steps = 5; steps <= 7; steps += 2) {
+		struct oracle_setup p = setup(&oracle_ssgd, DENSE, 0.05, 1, 1, uneven, "bucket", "size");
+		struct manner how = { .steps = steps, .batch = uneven };
+		struct trace dense, sparse;
+		double d;
+
+		one_run(p, &how, 0, &dense);
+		one_run(setup_through(&phase, p), &how, 1, &sparse);
+		d = distance(&dense, &sparse);
+		all_ok(steps == 5 ? d <= BOUND : d > 1e-3, "oktopk with a dense phase of 5 steps, after %d: %.1e from dense", steps, d);
+		trace_close(&dense);
+		trace_close(&sparse);
+	}
+}
+
 /* One worker ≡ SGD: against a loop that knows no workers at all. */
 static void test_one_worker(void)
 {
@@ -234,6 +263,7 @@ int main(int argc, char **argv)
 	kits[1] = kit_open(PROGRESS_HOOK);
 	test_identities();
 	test_all_of_it();
+	test_dense_phase();
 	test_one_worker();
 	for (int m = DENSE; m <= GTOPK && wanted("compressor"); m++)
 		for (int d = 0; d < (m == DENSE ? 1 : 3); d++)

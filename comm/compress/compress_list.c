@@ -3,7 +3,8 @@
 
 #include "compress.h"
 
-extern const struct compress_ops compress_none, compress_topk, compress_gtopk, compress_randomk, compress_threshold, compress_gaussiank, compress_dgc;
+extern const struct compress_ops compress_none, compress_topk, compress_gtopk, compress_randomk, compress_threshold, compress_gaussiank, compress_dgc,
+	compress_oktopk;
 
 const struct compress_ops *const compress_list[] = {
 	&compress_none,
@@ -13,5 +14,6 @@ const struct compress_ops *const compress_list[] = {
 	&compress_threshold,
 	&compress_gaussiank,
 	&compress_dgc,
+	&compress_oktopk,
 	NULL,
 };

@@ -257,6 +257,9 @@ const struct sparse_ops cpu_sparse_ops = {
 	.merge = sparse_merge,
 	.survive = sparse_survive,
 	.put_back = sparse_put_back,
+	.quantiles = cpu_quantiles,
+	.split = cpu_split,
+	.put_back_zero = cpu_put_back_zero,
 	.take_drawn = sparse_take_drawn,
 	.put_drawn = sparse_put_drawn,
 };

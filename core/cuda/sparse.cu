@@ -148,6 +148,78 @@ static void sparse_put_back(struct stream *s, int64_t k, const struct sparse *ow
 	launch(s, "put_back", grid_for(s, k), THREADS, return_lost, k, own, alive, residual);
 }
 
+// ---- Ok-Topk's regions ----
+
+// One block. Magnitudes are ordered as their bits are.
+__global__ void __launch_bounds__(THREADS) quantiles(int64_t k, const struct sparse *list, int parts, float *least, uint32_t *bound)
+{
+	__shared__ uint32_t smallest;
+	uint32_t mine = 0x7fffffffu;
+
+	if (threadIdx.x == 0)
+		smallest = mine;
+	__syncthreads();
+	for (int64_t j = threadIdx.x; j < k; j += THREADS)
+		mine = min(mine, __float_as_uint(list[j].value) & 0x7fffffffu);
+	atomicMin(&smallest, mine);
+	for (int p = threadIdx.x; p <= parts; p += THREADS)
+		bound[p] = p == 0 ? 0 : p == parts ? SPARSE_HOLE : list[p * k / parts].index;
+	__syncthreads();
+	if (threadIdx.x == 0)
+		*least = __uint_as_float(smallest);
+}
+
+static void sparse_quantiles(struct stream *s, int64_t k, const struct sparse *list, int parts, float *least, uint32_t *bound)
+{
+	launch(s, "quantiles", 1, THREADS, quantiles, k, list, parts, least, bound);
+}
+
+__global__ void __launch_bounds__(THREADS) fill_holes(int64_t k, struct sparse *list)
+{
+	FOR_EACH(j, k)
+		list[j] = { SPARSE_HOLE, 0 };
+}
+
+// A pick's place in its block is its place in the list less that of the region's first.
+__global__ void __launch_bounds__(THREADS) deal(int64_t k, const struct sparse *list, const uint32_t *bound, int64_t room,
+                                                struct sparse *block, float *residual)
+{
+	FOR_EACH(j, k) {
+		struct sparse item = list[j];
+		int64_t place;
+		int p = 0;
+
+		if (item.index == SPARSE_HOLE)
+			continue;
+		while (item.index >= bound[p + 1])
+			p++;
+		place = j - lower_bound(list, k, bound[p]);
+		if (place < room)
+			block[p * room + place] = item;
+		else
+			residual[item.index] += item.value;
+	}
+}
+
+static void sparse_split(struct stream *s, int64_t k, const struct sparse *list, int parts, const uint32_t *bound, int64_t room,
+                         struct sparse *block, float *residual)
+{
+	launch(s, "split: holes", grid_for(s, parts * room), THREADS, fill_holes, parts * room, block);
+	launch(s, "split", grid_for(s, k), THREADS, deal, k, list, bound, room, block, residual);
+}
+
+__global__ void __launch_bounds__(THREADS) return_zero(int64_t k, const struct sparse *own, const float *result, float *residual)
+{
+	FOR_EACH(j, k)
+		if (own[j].index != SPARSE_HOLE && result[own[j].index] == 0)
+			residual[own[j].index] += own[j].value;
+}
+
+static void sparse_put_back_zero(struct stream *s, int64_t k, const struct sparse *own, const float *result, float *residual)
+{
+	launch(s, "put_back_zero", grid_for(s, k), THREADS, return_zero, k, own, result, residual);
+}
+
 // ---- drawn places: a thread has a block of random numbers, and its four places ----
 
 template <class F> __device__ static inline void each_drawn(const struct draw_plan &p, const F &visit)
@@ -189,6 +261,6 @@ static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struc
 }
 
 const struct sparse_ops cuda_sparse_ops = {
-	work_size, topk_run, topk_select, normal_bound_run, sparse_scale, sparse_scatter_add, sparse_clear, sparse_merge, sparse_survive, sparse_put_back, sparse_take_drawn,
-	sparse_put_drawn,
+	work_size, topk_run, topk_select, normal_bound_run, sparse_scale, sparse_scatter_add, sparse_clear, sparse_merge, sparse_survive,
+	sparse_put_back, sparse_quantiles, sparse_split, sparse_put_back_zero, sparse_take_drawn, sparse_put_drawn,
 };

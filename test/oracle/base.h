@@ -66,6 +66,7 @@ struct oracle {
 	double *send[ORACLE_WORKERS], *residual[ORACLE_WORKERS];
 	/* Of compressors that have the momentum: it, and all that has entered the residual. */
 	double *velocity[ORACLE_WORKERS], *entered[ORACLE_WORKERS];
+	double *kept;                   /* what else a compressor keeps; n numbers */
 	double *z, *average;            /* z: the model that all workers hold, at first x_0 */
 	void *own;                      /* what the algorithm needs beyond that */
 	double *vector[ORACLE_VECTORS]; /* all of oracle_vector() */

@@ -86,6 +86,7 @@ static inline void oracle_open(struct oracle *o, const struct oracle_setup *set)
 	o->gap = INFINITY;
 	o->z = oracle_vector(o);
 	o->average = oracle_vector(o);
+	o->kept = oracle_vector(o);
 	for (int64_t j = 0; j < set->n; j++)
 		o->z[j] = problem_start(set, j);
 	for (int i = 0; i < set->workers; i++) {
