@@ -52,7 +52,7 @@ for algorithm in ssgd local cocod; do
 		equal "$algorithm with $method" --set sync.algorithm=$algorithm --set compress.method=$method
 	done
 done
-for method in randomk threshold gaussiank dgc oktopk; do
+for method in randomk threshold gaussiank dgc oktopk hitopk; do
 	equal "ssgd with $method" --set sync.algorithm=ssgd --set optimizer.momentum=0 --set compress.method=$method --set compress.dense_steps=2
 done
 scripts/algorithms "$program" >"$dir/algorithms"

@@ -4,6 +4,7 @@
 
 #include "compress_dgc.h"
 #include "compress_gaussiank.h"
+#include "compress_hitopk.h"
 #include "compress_oktopk.h"
 #include "compress_randomk.h"
 #include "compress_threshold.h"
@@ -16,6 +17,7 @@ __attribute__((unused)) static const struct oracle_compressor *const oracle_comp
 	&oracle_dgc_unmasked,
 	&oracle_dgc_clipped,
 	&oracle_oktopk,
+	&oracle_hitopk,
 	NULL,
 };
 
