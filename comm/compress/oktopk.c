@@ -31,7 +31,6 @@
  * passes over memory a round.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "../../core/config.h"
 #include "../../core/die.h"
