@@ -108,6 +108,8 @@ struct vec_ops {
 	/* PyTorch's AdamW: x' = (1 - lr wd) x - lr (m'/c1) / (sqrt(s'/c2) + eps). Out-of-place pointers may equal the in ones. */
 	void (*adamw)(struct stream *, int64_t n, const struct hyper *, const float *g, const float *m, const float *s,
 	              const float *x, float *m_out, float *s_out, float *x_out);
+	/* y = x min(1, most / |x|), |x| the Euclidean norm; y may be x. */
+	void (*clip)(struct stream *, int64_t n, float most, const float *x, float *y);
 };
 
 /* ---- sparse vectors ---- */
@@ -124,13 +126,31 @@ enum half_type { HALF_NONE, HALF_FP16, HALF_BF16 };
 /* Such a list of k on the wire: k indices, then k values, then up to a multiple of 4. */
 static inline int64_t sparse_half_bytes(int64_t k) { return 4 * k + (k + 1) / 2 * 4; }
 
+/* An index that no element has. Lists that may come out short are filled up with it, and value 0. */
+static const uint32_t SPARSE_HOLE = UINT32_MAX;
+
+/* k of n places, the same for whoever draws with the same numbers: core/draw.h says which. 1 <= k <= n <= 2^32 - 1. */
+struct draw {
+	uint64_t seed, round;
+};
+
 struct sparse_ops {
 	size_t (*work_size)(int64_t n, int64_t k);      /* bytes of scratch that topk() and merge() need for these sizes */
 	/* Error feedback and exact top-k: acc = residual + in; out = the k largest |acc| (ties: lower index wins), sorted by index;
 	 * residual = acc with those k set to zero. 1 <= k <= n <= 2^32 - 1. */
 	void (*topk)(struct stream *, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out, void *work);
+	/* As topk(), but of those alone whose magnitude is not 0 and at least *least (in device memory, >= 0). Are they fewer than k, holes
+	 * follow. */
+	void (*select)(struct stream *, int64_t n, int64_t k, const float *least, const float *in, float *residual, struct sparse *out,
+	               void *work);
+	/* What about k of the magnitudes |x + y| reach, if they are normally distributed: *least = |mean| + z deviation, where a normal
+	 * variable is beyond z deviations with probability k / n. Then up to twice: are they fewer than 2/3 k, half of it, are they
+	 * more than 4/3 k, one and a half times. 0 for k = n. The last bit depends on the order of the sums. */
+	void (*normal_bound)(struct stream *, int64_t n, int64_t k, const float *x, const float *y, float *least);
 	void (*scale)(struct stream *, int64_t k, float a, const struct sparse *in, struct sparse *out);     /* out may be in */
+	/* These two pass over holes. */
 	void (*scatter_add)(struct stream *, int64_t k, float a, const struct sparse *in, float *y);         /* y[i] += a v */
+	void (*clear)(struct stream *, int64_t k, const struct sparse *list, float *y);                      /* y[i] = 0 */
 	/* gTop-k's operator: the k largest |.| of the index-wise sum of two lists of k (ties: lower index), sorted by index.
 	 * A sum of exactly 0 counts as a value. out differs from both. If the union has fewer than k, it cannot: each has k. */
 	void (*merge)(struct stream *, int64_t k, const struct sparse *a, const struct sparse *b, struct sparse *out, void *work);
@@ -139,9 +159,21 @@ struct sparse_ops {
 	/* What did not survive goes back: residual[own[j].index] += own[j].value where !alive[j]. */
 	void (*put_back)(struct stream *, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual);
 	/* Values to the nearest half (ties to even; beyond the largest one: the largest), wire: sparse_half_bytes(k), 4-byte aligned.
-	 * What rounding takes away goes back: residual[in[j].index] += what is lost. */
+	 * What rounding takes away goes back: residual[in[j].index] += what is lost. Holes stay holes. */
 	void (*pack)(struct stream *, int64_t k, enum half_type, const struct sparse *in, float *residual, void *wire);
 	void (*unpack)(struct stream *, int64_t k, enum half_type, const void *wire, struct sparse *out);
+	/* Of a full list, sorted: *least = its smallest magnitude, and the `parts` regions with as many of its places each: region p is
+	 * [bound[p], bound[p + 1]), bound[0] = 0, bound[parts] = SPARSE_HOLE. In device memory both. */
+	void (*quantiles)(struct stream *, int64_t k, const struct sparse *list, int parts, float *least, uint32_t *bound);
+	/* Deals a list out by regions, in order: block p of `room` places takes those of region p, then holes. What finds no room goes back
+	 * to the residual. */
+	void (*split)(struct stream *, int64_t k, const struct sparse *list, int parts, const uint32_t *bound, int64_t room,
+	              struct sparse *block, float *residual);
+	/* What is 0 in the result goes back: residual[own[j].index] += own[j].value where result is 0 there. Passes over holes. */
+	void (*put_back_zero)(struct stream *, int64_t k, const struct sparse *own, const float *result, float *residual);
+	/* At the k places that the draw gives, in its order: value[j] = a x, and x = 0; y = value[j]. */
+	void (*take_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, float a, float *x, float *value);
+	void (*put_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, const float *value, float *y);
 };
 
 /* ---- matrices of low rank ---- */

@@ -1,6 +1,7 @@
 /*
  * Formulas of more than one operation, written once and compiled for every device: PyTorch's SGD and AdamW, CoCoD-SGD's merge,
- * dropout, when Gram-Schmidt gives a vector up, floats in half as many bits, and where exact top-k looks for its sample. core/cpu/reference_vec.c has its own, in double: it is there to check these.
+ * dropout, when Gram-Schmidt gives a vector up, floats in half as many bits, where exact top-k looks for its sample, and Gaussian-k's
+ * threshold. core/cpu/reference_vec.c has its own, in double: it is there to check these.
  *
  * The includer first defines HOST_DEVICE: `static inline` in C, `__host__ __device__ static inline` in CUDA. What does not change
  * from element to element is worked out once, by ..._factors_of().
@@ -165,6 +166,48 @@ HOST_DEVICE int64_t sample_place(int64_t n, int64_t m, int64_t i)
 	uint64_t hash = (uint64_t)(i + 1) * 0x9E3779B97F4A7C15u >> 32;
 
 	return (int64_t)(from + (hash * (to - from) >> 32));
+}
+
+/* ---- the threshold of Gaussian-k ---- */
+
+/* From the sum of n numbers and that of their squares; z >= 0. */
+HOST_DEVICE float normal_bound_of(int64_t n, double sum, double squares, double z)
+{
+	double mean = sum / (double)n, variance = squares / (double)n - mean * mean;
+
+	return (float)(fabs(mean) + z * sqrt(variance > 0 ? variance : 0));
+}
+
+/* What is multiplied to a bound that so many reach. */
+HOST_DEVICE float bound_correction(int64_t reach, int64_t k) { return 3 * reach < 2 * k ? 0.5f : 3 * reach > 4 * k ? 1.5f : 1.0f; }
+
+/* The bounds that have to be counted for two corrections: as it is, and after either of the first one. */
+enum { BOUND_TRIES = 3 };
+HOST_DEVICE float bound_try(float least, int i) { return i == 0 ? least : i == 1 ? 0.5f * least : 1.5f * least; }
+
+HOST_DEVICE float bound_corrected(float least, const int64_t reach[BOUND_TRIES], int64_t k)
+{
+	float first = bound_correction(reach[0], k);
+
+	if (first == 1.0f)
+		return least;
+	return bound_try(least, first < 1 ? 1 : 2) * bound_correction(reach[first < 1 ? 1 : 2], k);
+}
+
+/* z with P(|N(0, 1)| > z) = p, 0 < p <= 1: bisection, on the host. */
+HOST_DEVICE double normal_quantile(double p)
+{
+	double from = 0, to = 40;
+
+	for (int i = 0; i < 60; i++) {
+		double z = (from + to) / 2;
+
+		if (erfc(z / sqrt(2.0)) > p)
+			from = z;
+		else
+			to = z;
+	}
+	return from;
 }
 
 #endif

@@ -88,6 +88,8 @@ static inline const struct schema *kit_schema(void)
 }
 
 static const char *const method_name[] = { "none", "topk", "gtopk" };
+
+
 static const char *const momentum_name[] = { "local", "average", "reset" };
 
 static inline const char *kit_method(const struct oracle_setup *p)

@@ -312,6 +312,17 @@ static inline struct oracle_setup setup(const struct oracle_algorithm *algorithm
 	return p;
 }
 
+/* The same through a compressor that has a file of its own. */
+__attribute__((unused)) static inline struct oracle_setup setup_through(const struct oracle_compressor *c, struct oracle_setup p)
+{
+	p.compressor = c;
+	if (c->gradients) {             /* the optimizer has no momentum then */
+		p.momentum = 0;
+		p.nesterov = false;
+	}
+	return p;
+}
+
 /* Bytes that all ranks together send for one average of one range, from the formulas of the papers. */
 static inline double expected_bytes(const struct oracle_setup *p, int64_t n)
 {

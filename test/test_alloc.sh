@@ -52,8 +52,8 @@ for algorithm in ssgd local cocod; do
 		equal "$algorithm with $method" --set sync.algorithm=$algorithm --set compress.method=$method
 	done
 done
-for method in int8 onebit signsgd; do
-	equal "ssgd with $method" --set sync.algorithm=ssgd --set compress.method=$method
+for method in int8 onebit signsgd randomk threshold gaussiank dgc oktopk hitopk; do
+	equal "ssgd with $method" --set sync.algorithm=ssgd --set optimizer.momentum=0 --set compress.method=$method --set compress.dense_steps=2
 done
 scripts/algorithms "$program" >"$dir/algorithms"
 while read -r algorithm topology; do

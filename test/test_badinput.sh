@@ -158,6 +158,13 @@ set_ 2 'optimizer.schedule = "step" needs milestones' $small optimizer.schedule=
 set_ 2 'optimizer.milestones must increase' $small optimizer.schedule=step 'optimizer.milestones=[5, 3]'
 # shellcheck disable=SC2086
 set_ 2 'optimizer.warmup_epochs is 20, longer than the run' $small optimizer.warmup_epochs=20
+dgc="$small compress.method=dgc"
+# shellcheck disable=SC2086
+set_ 2 'has the momentum itself' $dgc sync.algorithm=ssgd
+# shellcheck disable=SC2086
+set_ 2 'does not work with optimizer.name = "adamw"' $dgc sync.algorithm=ssgd optimizer.name=adamw
+# shellcheck disable=SC2086
+set_ 2 'that one averages something else' $dgc sync.algorithm=local optimizer.momentum=0
 mkdir "$tmp/used" && : >"$tmp/used/config.cfg"
 : >"$tmp/empty.cfg"
 refused 2 "output.dir: $tmp/used holds an earlier run" --set output.dir="$tmp/used" --set comm.transport=self --set data.name=synthetic \

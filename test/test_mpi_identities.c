@@ -63,6 +63,57 @@ static void test_identities(void)
 		}
 }
 
+/* A compressor that sends everything is none. */
+static void test_all_of_it(void)
+{
+	for (int c = 0; oracle_compressors[c] && wanted("identities"); c++)
+		for (int a = 0; a < (oracle_compressors[c]->gradients ? 1 : BASIC) && oracle_compressors[c]->sparse && !oracle_compressors[c]->never_all; a++) {
+			struct oracle_setup p = setup(basic[a], DENSE, 1, 3, 1, uneven, "model", "size"), q = setup_through(oracle_compressors[c], p);
+			struct manner how = { .steps = 13, .batch = uneven };
+			struct trace dense, sparse;
+			double d;
+
+			if (oracle_compressors[c]->gradients)
+				p.momentum = oracle_compressors[c]->momentum;
+			one_run(p, &how, 0, &dense);
+			one_run(q, &how, 1, &sparse);
+			d = distance(&dense, &sparse);
+			all_ok(d <= BOUND, "%s: %s of density 1 ≡ dense, momentum %g in the optimizer: %.1e", basic[a]->name,
+			       oracle_compressors[c]->name, p.momentum, d);
+			trace_close(&dense);
+			trace_close(&sparse);
+		}
+}
+
+static int dense_phase_keys(const struct oracle_setup *p, const char **sets)
+{
+	(void)p;
+	sets[0] = xasprintf("compress.dense_steps=5");
+	return 1;
+}
+
+/* Ok-Topk's first rounds are dense, and then it is sparse. */
+static void test_dense_phase(void)
+{
+	static const struct oracle_compressor phase = { .name = "oktopk", .keys = dense_phase_keys };
+
+	if (!wanted("dense phase"))
+		return;
+	for (int steps = 5; steps <= 7; steps += 2) {
+		struct oracle_setup p = setup(&oracle_ssgd, DENSE, 0.05, 1, 1, uneven, "bucket", "size");
+		struct manner how = { .steps = steps, .batch = uneven };
+		struct trace dense, sparse;
+		double d;
+
+		one_run(p, &how, 0, &dense);
+		one_run(setup_through(&phase, p), &how, 1, &sparse);
+		d = distance(&dense, &sparse);
+		all_ok(steps == 5 ? d <= BOUND : d > 1e-3, "oktopk with a dense phase of 5 steps, after %d: %.1e from dense", steps, d);
+		trace_close(&dense);
+		trace_close(&sparse);
+	}
+}
+
 /* One worker ≡ SGD: against a loop that knows no workers at all. */
 static void test_one_worker(void)
 {
@@ -95,7 +146,7 @@ static void test_one_worker(void)
 
 /* ---- the compressors by themselves: longer vectors, many rounds, in place and not ---- */
 
-/* c: NULL, or instead of method and density. */
+/* c: NULL, or instead of the method. */
 static void test_compressor(struct kit *k, const struct oracle_compressor *compressor, enum oracle_method m, double density, bool in_place)
 {
 	enum { ROUNDS = 6 };
@@ -116,13 +167,11 @@ static void test_compressor(struct kit *k, const struct oracle_compressor *compr
 	char name[100];
 
 	rng_init(&rng, 5, RNG_TEST, (uint64_t)in_place, 0);
-	snprintf(name, sizeof(name), "%s of density %g", method_name[m], density);
-	p.compressor = compressor;
-	if (compressor) {
-		if (compressor->draw)
-			compressor->draw(&p, &rng);
-		snprintf(name, sizeof(name), "%s", compressor->name);
-	}
+	if (compressor)
+		p = setup_through(compressor, p);
+	if (compressor && compressor->draw)
+		compressor->draw(&p, &rng);
+	snprintf(name, sizeof(name), "%s of density %g", compressor ? compressor->name : method_name[m], p.density);
 	config = kit_config(&p, "bucket", "none");
 	trace_open(&trace, 1, KIT_N);
 	p.ranges = 2;
@@ -181,6 +230,8 @@ static void test_compressor(struct kit *k, const struct oracle_compressor *compr
 			}
 		}
 	}
+	for (int64_t j = 0; j < KIT_N && compressor && compressor->gradients; j++)
+		put_in[j] = p.weight[R] * o.entered[R][j];
 	compress_state(&c, &reader.visitor);
 	for (int64_t j = 0; j < KIT_N; j++) {
 		error = worst(error, fabs(trace_state(&trace, "residual")[j] - o.residual[R][j]));
@@ -212,7 +263,7 @@ static void test_powersgd(void)
 		struct trace dense, full, low;
 
 		one_run(p, &how, 0, &dense);
-		p.compressor = &oracle_powersgd;
+		p = setup_through(&oracle_powersgd, p);
 		p.compress_key[POWERSGD_RANK] = 64;
 		one_run(p, &how, 1, &full);
 		p.compress_key[POWERSGD_RANK] = 1;
@@ -239,6 +290,8 @@ int main(int argc, char **argv)
 	kits[0] = kit_open(world.any_thread ? PROGRESS_THREAD : PROGRESS_HOOK);
 	kits[1] = kit_open(PROGRESS_HOOK);
 	test_identities();
+	test_all_of_it();
+	test_dense_phase();
 	test_one_worker();
 	test_powersgd();
 	for (int m = DENSE; m <= GTOPK && wanted("compressor"); m++)
@@ -246,8 +299,8 @@ int main(int argc, char **argv)
 			for (int in_place = 0; in_place < 2; in_place++)
 				test_compressor(&kits[(m + d + in_place) % 2], NULL, (enum oracle_method)m, densities[d], in_place);
 	for (int c = 0; oracle_compressors[c] && wanted("compressor"); c++)
-		for (int i = 0; i < 4; i++)
-			test_compressor(&kits[i / 2], oracle_compressors[c], DENSE, 1, i % 2);
+		for (int i = 0; i < (oracle_compressors[c]->sparse ? 3 : 4); i++)
+			test_compressor(&kits[(c + i) % 2], oracle_compressors[c], DENSE, oracle_compressors[c]->sparse ? densities[i] : 1, i / 2);
 	kit_close(&kits[0]);
 	kit_close(&kits[1]);
 	return ranks_close();

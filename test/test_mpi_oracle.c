@@ -32,7 +32,7 @@ static double nothing_lost(const struct oracle_setup *p, const struct trace *t)
 
 static bool conserves(const struct oracle_setup *p, int64_t steps)
 {
-	if (p->momentum || p->weight_decay || p->adamw || !p->algorithm->worth || (p->compressor && p->compressor->forgets))
+	if (p->momentum || p->weight_decay || p->adamw || !p->algorithm->worth || (p->compressor && (p->compressor->forgets || p->compressor->gradients)))
 		return false;
 	return !p->algorithm->worth_holds || p->algorithm->worth_holds(p, steps);
 }
@@ -114,7 +114,7 @@ static void test_group(const struct oracle_algorithm *a, const struct oracle_com
 	struct rng rng;
 
 	snprintf(name, sizeof(name), "%s × %s", a->name, c ? c->name : method_name[m]);
-	if (m != DENSE)
+	if (m != DENSE || (c && c->sparse))
 		snprintf(name + strlen(name), sizeof(name) - strlen(name), " %g of a %s", density, scope);
 	if (!wanted(name))
 		return;
@@ -129,14 +129,13 @@ static void test_group(const struct oracle_algorithm *a, const struct oracle_com
 
 			how.batch = rng_below(&rng, 3) ? uneven : even;
 			p = setup(a, m, density, period, i % 3, how.batch, scope, fusion);
+			if (c)
+				p = setup_through(c, p);
+			if (c && c->draw)
+				c->draw(&p, &rng);
 			p.lr_decay = a->worth_holds && i == 0 ? 0 : p.lr_decay;
 			if (a->draw)
 				a->draw(&p, &rng, how.steps);
-			if (c) {
-				p.compressor = c;
-				if (c->draw)
-					c->draw(&p, &rng);
-			}
 			if (i)
 				draw_rates(&p, how.steps, &rng);
 			compare(&p, scope, fusion, &how, rng_below(&rng, 2), &tally);
@@ -158,7 +157,7 @@ static void test_groups(void)
 
 		test_group(a, NULL, DENSE, 1, "model");
 		for (int c = 0; oracle_compressors[c] && !a->dense_only; c++)
-			if (i < BASIC || !oracle_compressors[c]->few)
+			if (!oracle_compressors[c]->sparse && (i < BASIC || !oracle_compressors[c]->few) && (i == 0 || !oracle_compressors[c]->gradients))
 				test_group(a, oracle_compressors[c], DENSE, 1, "model");
 		for (int m = TOPK; m <= GTOPK && !a->dense_only; m++)
 			for (int d = 0; d < (i < BASIC ? 3 : 2); d++) {
@@ -168,6 +167,17 @@ static void test_groups(void)
 					test_group(a, NULL, (enum oracle_method)m, densities[d], "bucket");
 			}
 	}
+}
+
+/* Three densities each, over all or in buckets. */
+static void test_sparse(void)
+{
+	for (int i = 0; oracle_compressors[i]; i++)
+		for (int a = 0; oracle_compressors[i]->sparse && a < (oracle_compressors[i]->gradients ? 1 : BASIC); a++) {
+			test_group(basic[a], oracle_compressors[i], DENSE, 0.05, "bucket");
+			test_group(basic[a], oracle_compressors[i], DENSE, 0.3, "model");
+			test_group(basic[a], oracle_compressors[i], DENSE, 1, "bucket");
+		}
 }
 
 /* Quantised: each bucket of the schedule by itself. */
@@ -236,6 +246,16 @@ static void test_warmup(void)
 				p.warmups = 2;
 				compare(&p, scope, "none", &how, bucket, &tally);
 			}
+	for (int c = 0; oracle_compressors[c]; c++) {
+		struct manner how = { .steps = 14, .epoch_steps = 4, .batch = even };
+		struct oracle_setup p = setup_through(oracle_compressors[c], setup(basic[0], DENSE, 0.03, 1, 0, even, "model", "none"));
+
+		p.warmup[0] = 0.2;
+		p.warmup[1] = 0.5;
+		p.warmups = 2;
+		if (oracle_compressors[c]->sparse)
+			compare(&p, "model", "none", &how, c % 2, &tally);
+	}
 	report("density warm-up 0.2, 0.5, then 0.03", &tally);
 }
 
@@ -355,6 +375,7 @@ int main(int argc, char **argv)
 	kits[1] = kit_open(PROGRESS_HOOK);
 	test_closed_form();
 	test_groups();
+	test_sparse();
 	test_quantizers();
 	test_adamw();
 	test_warmup();

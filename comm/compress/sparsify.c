@@ -7,6 +7,7 @@
 
 #include "../../core/config.h"
 #include "../../core/die.h"
+#include "../sync/sync.h"
 #include "sparsify.h"
 
 const struct option sparsify_options[] = {
@@ -68,3 +69,67 @@ void sparsify_release(struct sparsify *s, struct compress *c)
 	mem->free(c->comm->device, s->list);
 	mem->free(c->comm->device, s->work);
 }
+
+/* Of a list of k. Of 8 bytes a pair, or fewer: `list` has room for either. */
+static int64_t list_bytes(const struct compress *c, int64_t k)
+{
+	return c->half ? sparse_half_bytes(k) : k * (int64_t)sizeof(struct sparse);
+}
+
+struct sparse *sparsify_mine(const struct sparsify *s, const struct compress *c, int64_t k)
+{
+	return c->half ? s->own : s->list + c->comm->rank * k;
+}
+
+/* The values are rounded here, by their owner, before anybody sees them: what all add up is the same. */
+static void sum_halves(struct sparsify *s, struct compress *c, const struct range *range, int64_t k, float *out)
+{
+	struct comm *comm = c->comm;
+	const struct device_ops *dev = comm->device->ops;
+	int64_t bytes = list_bytes(c, k);
+	char *wire = (char *)s->list;
+
+	dev->sparse->pack(comm->stream, k, c->half, s->own, s->residual + range->offset, wire + comm->rank * bytes);
+	comm_allgather(comm, wire, bytes);
+	dev->mem->zero(comm->stream, out + range->offset, (size_t)range->n * sizeof(float));
+	for (int r = 0; r < comm->size; r++) {
+		dev->sparse->unpack(comm->stream, k, c->half, wire + r * bytes, s->own);
+		dev->sparse->scatter_add(comm->stream, k, (float)c->weight[r], s->own, out + range->offset);
+	}
+}
+
+void sparsify_sum(struct sparsify *s, struct compress *c, const struct range *range, int64_t k, float *out)
+{
+	struct comm *comm = c->comm;
+	const struct device_ops *dev = comm->device->ops;
+
+	if (c->half) {
+		sum_halves(s, c, range, k, out);
+		return;
+	}
+	comm_allgather(comm, s->list, list_bytes(c, k));
+	dev->mem->zero(comm->stream, out + range->offset, (size_t)range->n * sizeof(float));
+	for (int r = 0; r < comm->size; r++)
+		dev->sparse->scatter_add(comm->stream, k, (float)c->weight[r], s->list + r * k, out + range->offset);
+}
+
+void sparsify_on_epoch(struct compress *c, int64_t epoch) { sparsify_epoch(c->state, epoch); }
+
+void sparsify_on_state(struct compress *c, struct state_visitor *v)
+{
+	struct sparsify *s = c->state;
+
+	v->vector(v, "residual", c->comm->device, s->residual, c->n);
+}
+
+double sparsify_list_bytes(const struct compress *c, int64_t n, int workers)
+{
+	return (double)(workers - 1) * (double)list_bytes(c, sparsify_k(c->state, n));
+}
+
+double sparsify_list_cost(const struct compress *c, const struct cost_model *m)
+{
+	return ring_allgather_cost(m, (double)list_bytes(c, sparsify_k(c->state, m->n)));
+}
+
+void sparsify_on_release(struct compress *c) { sparsify_release(c->state, c); }

@@ -1,4 +1,4 @@
-/* What top-k and gTop-k share: density with warm-up, residuals, lists, error feedback. */
+/* What sparsifiers share: density with warm-up, residuals, lists, error feedback. */
 #ifndef COCOD_SPARSIFY_H
 #define COCOD_SPARSIFY_H
 
@@ -22,5 +22,20 @@ void sparsify_bind(struct sparsify *, struct compress *, const struct range *, i
 void sparsify_epoch(struct sparsify *, int64_t epoch);
 int64_t sparsify_k(const struct sparsify *, int64_t n);         /* max(1, floor(density n)) */
 void sparsify_release(struct sparsify *, struct compress *);
+
+/*
+ * Compressors that all-gather a list of k from every rank. `list` has been bound with a list a rank; this rank puts its own at
+ * sparsify_mine(). sparsify_sum() gathers them and makes out their weighted sum: in rank order, the same bits everywhere. In a chain
+ * (c->half) it sends values in two bytes each, and what rounding takes away goes back to the residual.
+ */
+struct sparse *sparsify_mine(const struct sparsify *, const struct compress *, int64_t k);
+void sparsify_sum(struct sparsify *, struct compress *, const struct range *, int64_t k, float *out);
+
+/* These go into struct compress_ops as they are, if the state begins with a struct sparsify; bytes and cost: of such lists. */
+void sparsify_on_epoch(struct compress *, int64_t epoch);
+void sparsify_on_state(struct compress *, struct state_visitor *);
+double sparsify_list_bytes(const struct compress *, int64_t n, int workers);
+double sparsify_list_cost(const struct compress *, const struct cost_model *);
+void sparsify_on_release(struct compress *);
 
 #endif

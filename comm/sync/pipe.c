@@ -178,6 +178,7 @@ const struct sync_ops sync_pipe = {
 	.paper = "Pipe-SGD: Li et al., NeurIPS 2018, arXiv 1811.03619",
 	.topology = "all-reduce|ps",
 	.options = pipe_options,
+	.averages_gradients = true,
 	.state_size = sizeof(struct pipe),
 	.init = pipe_init,
 	.bind = pipe_bind,

@@ -114,6 +114,7 @@ const struct sync_ops sync_ssgd = {
 	.name = "ssgd",
 	.paper = "synchronous SGD with wait-free backpropagation: Zhang et al., USENIX ATC 2017",
 	.topology = "all-reduce|ps",
+	.averages_gradients = true,
 	.state_size = sizeof(struct ssgd),
 	.init = ssgd_init,
 	.bind = ssgd_bind,

@@ -1,9 +1,14 @@
 /* Sparse vectors on the CPU. Lists are short and sorted by index: one thread merges them in one pass. */
 #include "cpu_select.h"
 #include "cpu_sparse.h"
+#include "kernel/isa.h"
+#include "kernel/kernels.h"
 
 #define HOST_DEVICE static inline
+#include "../draw.h"
 #include "../formulas.h"
+
+KERNEL_TABLES(struct sparse_kernels, sparse_kernels);
 
 static size_t work_size(int64_t n, int64_t k)
 {
@@ -14,7 +19,43 @@ static size_t work_size(int64_t n, int64_t k)
 
 static void sparse_topk(struct stream *s, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out, void *work)
 {
-	cpu_run(s, cpu_topk_run, &(struct topk_args){ stream_cpu(s), n, k, in, residual, out, work }, sizeof(struct topk_args));
+	cpu_run(s, cpu_topk_run, &(struct topk_args){ stream_cpu(s), n, k, in, residual, out, work, NULL }, sizeof(struct topk_args));
+}
+
+static void sparse_select(struct stream *s, int64_t n, int64_t k, const float *least, const float *in, float *residual,
+                          struct sparse *out, void *work)
+{
+	cpu_run(s, cpu_topk_run, &(struct topk_args){ stream_cpu(s), n, k, in, residual, out, work, least }, sizeof(struct topk_args));
+}
+
+struct bound_args {
+	const struct sparse_kernels *kernel;
+	int64_t n, k;
+	const float *x, *y;
+	float *least;
+};
+
+static void run_normal_bound(void *args, int team)
+{
+	const struct bound_args *a = args;
+	float bound[BOUND_TRIES];
+	int64_t reach[BOUND_TRIES];
+	double sum[2];
+
+	(void)team;
+	a->kernel->moments(a->n, a->x, a->y, sum);
+	bound[0] = normal_bound_of(a->n, sum[0], sum[1], normal_quantile((double)a->k / (double)a->n));
+	for (int i = 1; i < BOUND_TRIES; i++)
+		bound[i] = bound_try(bound[0], i);
+	a->kernel->reach(a->n, a->x, a->y, bound, reach);
+	*a->least = a->k < a->n ? bound_corrected(bound[0], reach, a->k) : 0;
+}
+
+static void sparse_normal_bound(struct stream *s, int64_t n, int64_t k, const float *x, const float *y, float *least)
+{
+	const struct sparse_kernels *kernel = sparse_kernels_tables[stream_cpu(s)->isa];
+
+	cpu_run(s, run_normal_bound, &(struct bound_args){ kernel, n, k, x, y, least }, sizeof(struct bound_args));
 }
 
 struct list_args {
@@ -52,13 +93,27 @@ static void run_scatter_add(void *args, int team)
 	const struct list_args *a = args;
 
 	(void)team;
-	for (int64_t j = 0; j < a->k; j++)
+	for (int64_t j = 0; j < a->k && a->in[j].index != SPARSE_HOLE; j++)
 		a->y[a->in[j].index] += a->a * a->in[j].value;
 }
 
 static void sparse_scatter_add(struct stream *s, int64_t k, float a, const struct sparse *in, float *y)
 {
 	QUEUE(s, run_scatter_add, .k = k, .a = a, .in = in, .y = y);
+}
+
+static void run_clear(void *args, int team)
+{
+	const struct list_args *a = args;
+
+	(void)team;
+	for (int64_t j = 0; j < a->k && a->in[j].index != SPARSE_HOLE; j++)
+		a->y[a->in[j].index] = 0;
+}
+
+static void sparse_clear(struct stream *s, int64_t k, const struct sparse *list, float *y)
+{
+	QUEUE(s, run_clear, .k = k, .in = list, .y = y);
 }
 
 /* The union of two lists of k, values added where both have the index. Returns its length, k to 2 k. */
@@ -141,7 +196,8 @@ static void run_pack(void *args, int team)
 	for (int64_t j = 0; j < a->k; j++) {
 		index[j] = a->in[j].index;
 		value[j] = half_of(a->half == HALF_FP16, a->in[j].value);
-		a->y[index[j]] += a->in[j].value - half_value(a->half == HALF_FP16, value[j]);
+		if (index[j] != SPARSE_HOLE)
+			a->y[index[j]] += a->in[j].value - half_value(a->half == HALF_FP16, value[j]);
 	}
 	if (a->k % 2)
 		value[a->k] = 0;
@@ -168,14 +224,84 @@ static void sparse_unpack(struct stream *s, int64_t k, enum half_type half, cons
 	QUEUE(s, run_unpack, .k = k, .half = half, .wire = (void *)wire, .out = out);
 }
 
+/* ---- drawn places: a block of random numbers at a time ---- */
+
+struct draw_args {
+	struct draw_plan plan;
+	float a;
+	const float *in;
+	float *x, *out;
+};
+
+/* The places of one block; returns how many there are. */
+static int places(const struct draw_plan *p, int64_t first, int64_t place[DRAW_BLOCK])
+{
+	int64_t left = (int64_t)p->k - first;
+	int count = left < DRAW_BLOCK ? (int)left : DRAW_BLOCK;
+	uint32_t word[DRAW_BLOCK];
+
+	draw_words(p, first / DRAW_BLOCK, word);
+	for (int i = 0; i < count; i++)
+		place[i] = draw_place(p, first + i, word[i]);
+	return count;
+}
+
+static void run_take_drawn(void *args, int team)
+{
+	const struct draw_args *a = args;
+	int64_t place[DRAW_BLOCK];
+
+	(void)team;
+	for (int64_t j = 0; j < (int64_t)a->plan.k; j += DRAW_BLOCK) {
+		int count = places(&a->plan, j, place);
+
+		for (int i = 0; i < count; i++) {
+			a->out[j + i] = a->a * a->x[place[i]];
+			a->x[place[i]] = 0;
+		}
+	}
+}
+
+static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, float *x, float *value)
+{
+	cpu_run(s, run_take_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, NULL, x, value }, sizeof(struct draw_args));
+}
+
+static void run_put_drawn(void *args, int team)
+{
+	const struct draw_args *a = args;
+	int64_t place[DRAW_BLOCK];
+
+	(void)team;
+	for (int64_t j = 0; j < (int64_t)a->plan.k; j += DRAW_BLOCK) {
+		int count = places(&a->plan, j, place);
+
+		for (int i = 0; i < count; i++)
+			a->x[place[i]] = a->in[j + i];
+	}
+}
+
+static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+{
+	cpu_run(s, run_put_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), 1, value, y, NULL }, sizeof(struct draw_args));
+}
+
 const struct sparse_ops cpu_sparse_ops = {
 	.work_size = work_size,
 	.topk = sparse_topk,
+	.select = sparse_select,
+	.normal_bound = sparse_normal_bound,
 	.scale = sparse_scale,
 	.scatter_add = sparse_scatter_add,
+	.clear = sparse_clear,
 	.merge = sparse_merge,
 	.survive = sparse_survive,
 	.put_back = sparse_put_back,
 	.pack = sparse_pack,
 	.unpack = sparse_unpack,
+	.quantiles = cpu_quantiles,
+	.split = cpu_split,
+	.put_back_zero = cpu_put_back_zero,
+	.take_drawn = sparse_take_drawn,
+	.put_drawn = sparse_put_drawn,
 };

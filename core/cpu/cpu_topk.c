@@ -8,6 +8,8 @@
  * If luck or an odd distribution (all equal, everything large where nobody sampled) gives fewer than k candidates or more than
  * there is room for, the cut is sought in acc itself: slower, always right. Either way the choice is walked through in the
  * order of the indices, so it comes out sorted, and of equals the lowest are taken.
+ *
+ * If only what reaches a given bound is wanted, that bound takes the sample's place, and the list may come out short.
  */
 #include <math.h>
 
@@ -101,9 +103,19 @@ static int64_t candidates(const struct topk_args *a, uint32_t least, int team)
 	return total;
 }
 
-static void take_from_list(const struct topk_args *a, int64_t n)
+/* What stays free of a list that came out short. */
+static void fill_up(const struct topk_args *a, struct sparse *out)
 {
-	struct cut cut = cut_list(n, a->k, a->work);
+	while (out < a->out + a->k)
+		*out++ = (struct sparse){ SPARSE_HOLE, 0 };
+}
+
+/* All that reach `least`, which exceeds 0. */
+static struct cut cut_at(uint32_t least) { return (struct cut){ least - 1, 0 }; }
+
+static void take_from_list(const struct topk_args *a, int64_t n, uint32_t least)
+{
+	struct cut cut = n < a->k ? cut_at(least) : cut_list(n, a->k, a->work);
 	struct sparse *out = a->out;
 
 	for (int64_t i = 0; i < n; i++) {
@@ -112,28 +124,41 @@ static void take_from_list(const struct topk_args *a, int64_t n)
 		a->residual[a->work[i].index] = 0;
 		*out++ = a->work[i];
 	}
+	fill_up(a, out);
 }
 
-static void take_from_vector(const struct topk_args *a)
+static void take_from_vector(const struct topk_args *a, uint32_t least)
 {
 	struct cut cut = cut_vector(a->n, a->k, a->residual);
 	struct sparse *out = a->out;
 
+	if (a->least && cut.bits < least)
+		cut = cut_at(least);
 	for (int64_t i = 0; i < a->n; i++) {
 		if (!cut_takes(&cut, a->residual[i]))
 			continue;
 		*out++ = (struct sparse){ (uint32_t)i, a->residual[i] };
 		a->residual[i] = 0;
 	}
+	fill_up(a, out);
+}
+
+/* Zeros are no candidates of a selection. */
+static uint32_t given_bound(const struct topk_args *a)
+{
+	uint32_t bits = magnitude_bits(*a->least);
+
+	return bits > 0 ? bits : 1;
 }
 
 void cpu_topk_run(void *args, int team)
 {
 	const struct topk_args *a = args;
-	int64_t n = candidates(a, lower_bound(a), cpu_team(a->dev, a->n) == 1 ? 1 : team);
+	uint32_t least = a->least ? given_bound(a) : lower_bound(a);
+	int64_t n = candidates(a, least, cpu_team(a->dev, a->n) == 1 ? 1 : team);
 
-	if (n >= a->k)
-		take_from_list(a, n);
+	if (n >= (a->least ? 0 : a->k))
+		take_from_list(a, n, least);
 	else
-		take_from_vector(a);
+		take_from_vector(a, least);
 }

@@ -1,10 +1,13 @@
 /* Vector operations: queued with their arguments, cut into slices, done by the kernels of the CPU's instruction set. */
+#include <math.h>
+
 #include "../die.h"
 #include "cpu_ops.h"
 #include "kernel/isa.h"
 #include "kernel/kernels.h"
 
 KERNEL_TABLES(struct vec_kernels, vec_kernels);
+KERNEL_TABLES(struct sparse_kernels, sparse_kernels);
 
 struct vec_args {
 	struct cpu_device *dev;
@@ -135,6 +138,23 @@ static void vec_adamw(struct stream *s, int64_t n, const struct hyper *h, const 
 	QUEUE(s, slice_adamw, .n = n, .hyper = h, .in = { g, m, v, x }, .out = { m_out, v_out, x_out });
 }
 
+/* The norm in one order, whatever the team; then the slices. */
+static void run_clip(void *args, int team)
+{
+	struct vec_args *a = args;
+	double sum[2], norm;
+
+	sparse_kernels_tables[a->dev->isa]->moments(a->n, in(a, 0, 0), NULL, sum);
+	norm = sqrt(sum[1]);
+	a->a = norm > a->b ? (float)(a->b / norm) : 1;
+	cpu_for(a->dev, team, a->n, 16, 1, slice_scale, a);
+}
+
+static void vec_clip(struct stream *s, int64_t n, float most, const float *x, float *y)
+{
+	cpu_run(s, run_clip, &(struct vec_args){ .dev = stream_cpu(s), .n = n, .b = most, .in = { x }, .out = { y } }, sizeof(struct vec_args));
+}
+
 const struct vec_ops cpu_vec_ops = {
 	.scale = vec_scale,
 	.axpby = vec_axpby,
@@ -144,4 +164,5 @@ const struct vec_ops cpu_vec_ops = {
 	.merge = vec_merge,
 	.sgd = vec_sgd,
 	.adamw = vec_adamw,
+	.clip = vec_clip,
 };

@@ -1,10 +1,12 @@
 /* Sparse vectors in plain C: selection by sorting everything. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cpu.h"
 
 #define HOST_DEVICE static inline
+#include "../draw.h"
 #include "../formulas.h"
 
 /* Larger |value| first, of equals the lower index. A NaN counts as larger than any number. */
@@ -64,6 +66,76 @@ static void sparse_topk(struct stream *s, int64_t n, int64_t k, const float *in,
 	cpu_run(s, run_topk, &(struct topk_args){ n, k, in, residual, out, work }, sizeof(struct topk_args));
 }
 
+struct select_args {
+	struct topk_args topk;
+	const float *least;
+};
+
+static void run_select(void *args, int team)
+{
+	const struct select_args *s = args;
+	const struct topk_args *a = &s->topk;
+	int64_t count = 0;
+
+	(void)team;
+	for (int64_t i = 0; i < a->n; i++) {
+		a->residual[i] += a->in[i];
+		if (isnan(a->residual[i]) || (a->residual[i] != 0 && fabsf(a->residual[i]) >= *s->least))
+			a->work[count++] = (struct sparse){ (uint32_t)i, a->residual[i] };
+	}
+	if (count > a->k) {
+		select_sorted(count, a->k, a->work, a->out);
+		count = a->k;
+	} else {
+		memcpy(a->out, a->work, (size_t)count * sizeof(*a->out));
+	}
+	for (int64_t j = 0; j < count; j++)
+		a->residual[a->out[j].index] = 0;
+	for (int64_t j = count; j < a->k; j++)
+		a->out[j] = (struct sparse){ SPARSE_HOLE, 0 };
+}
+
+static void sparse_select(struct stream *s, int64_t n, int64_t k, const float *least, const float *in, float *residual,
+                          struct sparse *out, void *work)
+{
+	cpu_run(s, run_select, &(struct select_args){ { n, k, in, residual, out, work }, least }, sizeof(struct select_args));
+}
+
+struct bound_args {
+	int64_t n, k;
+	const float *x, *y;
+	float *least;
+};
+
+static void run_normal_bound(void *args, int team)
+{
+	const struct bound_args *a = args;
+	double sum = 0, squares = 0;
+	float least;
+
+	(void)team;
+	for (int64_t i = 0; i < a->n; i++) {
+		double v = a->x[i] + a->y[i];
+
+		sum += v;
+		squares += v * v;
+	}
+	least = normal_bound_of(a->n, sum, squares, normal_quantile((double)a->k / (double)a->n));
+	for (int round = 0; round < 2 && a->k < a->n; round++) {
+		int64_t reach = 0;
+
+		for (int64_t i = 0; i < a->n; i++)
+			reach += fabsf(a->x[i] + a->y[i]) >= least;
+		least *= bound_correction(reach, a->k);
+	}
+	*a->least = a->k < a->n ? least : 0;
+}
+
+static void sparse_normal_bound(struct stream *s, int64_t n, int64_t k, const float *x, const float *y, float *least)
+{
+	cpu_run(s, run_normal_bound, &(struct bound_args){ n, k, x, y, least }, sizeof(struct bound_args));
+}
+
 struct list_args {
 	int64_t k;
 	float a;
@@ -97,13 +169,27 @@ static void run_scatter(void *args, int team)
 	const struct list_args *a = args;
 
 	(void)team;
-	for (int64_t j = 0; j < a->k; j++)
+	for (int64_t j = 0; j < a->k && a->in[j].index != SPARSE_HOLE; j++)
 		a->y[a->in[j].index] = (float)(a->y[a->in[j].index] + (double)a->a * a->in[j].value);
 }
 
 static void sparse_scatter_add(struct stream *s, int64_t k, float a, const struct sparse *in, float *y)
 {
 	QUEUE(s, run_scatter, .k = k, .a = a, .in = in, .y = y);
+}
+
+static void run_clear(void *args, int team)
+{
+	const struct list_args *a = args;
+
+	(void)team;
+	for (int64_t j = 0; j < a->k && a->in[j].index != SPARSE_HOLE; j++)
+		a->y[a->in[j].index] = 0;
+}
+
+static void sparse_clear(struct stream *s, int64_t k, const struct sparse *list, float *y)
+{
+	QUEUE(s, run_clear, .k = k, .in = list, .y = y);
 }
 
 /* Is the index in the list of k? */
@@ -188,7 +274,8 @@ static void run_pack(void *args, int team)
 
 		index[j] = a->in[j].index;
 		value[j] = half_of(a->half == HALF_FP16, (float)rounded);       /* is one: nothing more is rounded */
-		a->y[index[j]] += (float)(a->in[j].value - rounded);
+		if (index[j] != SPARSE_HOLE)
+			a->y[index[j]] += (float)(a->in[j].value - rounded);
 	}
 	if (a->k % 2)
 		value[a->k] = 0;
@@ -215,14 +302,153 @@ static void sparse_unpack(struct stream *s, int64_t k, enum half_type half, cons
 	QUEUE(s, run_unpack, .k = k, .half = half, .wire = (void *)wire, .out = out);
 }
 
+struct draw_args {
+	struct draw_plan plan;
+	float a;
+	const float *in;
+	float *x, *out;
+};
+
+static int64_t place_of(const struct draw_plan *p, int64_t j)
+{
+	uint32_t word[DRAW_BLOCK];
+
+	draw_words(p, j / DRAW_BLOCK, word);
+	return draw_place(p, j, word[j % DRAW_BLOCK]);
+}
+
+static void run_take_drawn(void *args, int team)
+{
+	const struct draw_args *a = args;
+
+	(void)team;
+	for (int64_t j = 0; j < (int64_t)a->plan.k; j++) {
+		int64_t at = place_of(&a->plan, j);
+
+		a->out[j] = a->a * a->x[at];
+		a->x[at] = 0;
+	}
+}
+
+static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, float *x, float *value)
+{
+	cpu_run(s, run_take_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, NULL, x, value }, sizeof(struct draw_args));
+}
+
+static void run_put_drawn(void *args, int team)
+{
+	const struct draw_args *a = args;
+
+	(void)team;
+	for (int64_t j = 0; j < (int64_t)a->plan.k; j++)
+		a->x[place_of(&a->plan, j)] = a->in[j];
+}
+
+static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+{
+	cpu_run(s, run_put_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), 1, value, y, NULL }, sizeof(struct draw_args));
+}
+
+/* ---- Ok-Topk's regions ---- */
+
+struct region_args {
+	int64_t k, room;
+	int parts;
+	const struct sparse *list;
+	const uint32_t *cut;
+	struct sparse *block;
+	const float *result;
+	float *residual, *least;
+	uint32_t *bound;
+};
+
+static void run_quantiles(void *args, int team)
+{
+	const struct region_args *a = args;
+	float least = fabsf(a->list[0].value);
+
+	(void)team;
+	for (int64_t j = 1; j < a->k; j++)
+		if (fabsf(a->list[j].value) < least)
+			least = fabsf(a->list[j].value);
+	*a->least = least;
+	a->bound[0] = 0;
+	for (int p = 1; p < a->parts; p++)
+		a->bound[p] = a->list[p * a->k / a->parts].index;
+	a->bound[a->parts] = SPARSE_HOLE;
+}
+
+static void sparse_quantiles(struct stream *s, int64_t k, const struct sparse *list, int parts, float *least, uint32_t *bound)
+{
+	struct region_args a = { .k = k, .parts = parts, .list = list, .least = least, .bound = bound };
+
+	cpu_run(s, run_quantiles, &a, sizeof(a));
+}
+
+static void run_split(void *args, int team)
+{
+	const struct region_args *a = args;
+
+	(void)team;
+	for (int p = 0; p < a->parts; p++) {
+		int64_t count = 0;
+
+		for (int64_t i = 0; i < a->room; i++)
+			a->block[p * a->room + i] = (struct sparse){ SPARSE_HOLE, 0 };
+		for (int64_t j = 0; j < a->k; j++) {
+			const struct sparse *item = &a->list[j];
+
+			if (item->index == SPARSE_HOLE || item->index < a->cut[p] || item->index >= a->cut[p + 1])
+				continue;
+			if (count < a->room)
+				a->block[p * a->room + count++] = *item;
+			else
+				a->residual[item->index] += item->value;
+		}
+	}
+}
+
+static void sparse_split(struct stream *s, int64_t k, const struct sparse *list, int parts, const uint32_t *bound, int64_t room,
+                         struct sparse *block, float *residual)
+{
+	struct region_args a = { .k = k, .room = room, .parts = parts, .list = list, .cut = bound, .block = block, .residual = residual };
+
+	cpu_run(s, run_split, &a, sizeof(a));
+}
+
+static void run_put_back_zero(void *args, int team)
+{
+	const struct region_args *a = args;
+
+	(void)team;
+	for (int64_t j = 0; j < a->k; j++)
+		if (a->list[j].index != SPARSE_HOLE && a->result[a->list[j].index] == 0)
+			a->residual[a->list[j].index] += a->list[j].value;
+}
+
+static void sparse_put_back_zero(struct stream *s, int64_t k, const struct sparse *own, const float *result, float *residual)
+{
+	struct region_args a = { .k = k, .list = own, .result = result, .residual = residual };
+
+	cpu_run(s, run_put_back_zero, &a, sizeof(a));
+}
+
 const struct sparse_ops reference_sparse_ops = {
 	.work_size = work_size,
 	.topk = sparse_topk,
+	.select = sparse_select,
+	.normal_bound = sparse_normal_bound,
 	.scale = sparse_scale,
 	.scatter_add = sparse_scatter_add,
+	.clear = sparse_clear,
 	.merge = sparse_merge,
 	.survive = sparse_survive,
 	.put_back = sparse_put_back,
 	.pack = sparse_pack,
 	.unpack = sparse_unpack,
+	.quantiles = sparse_quantiles,
+	.split = sparse_split,
+	.put_back_zero = sparse_put_back_zero,
+	.take_drawn = sparse_take_drawn,
+	.put_drawn = sparse_put_drawn,
 };

@@ -183,6 +183,25 @@ static void vec_adamw(struct stream *s, int64_t n, const struct hyper *h, const 
 	QUEUE(s, run_adamw, .n = n, .hyper = h, .in = { g, m, v, x }, .out = { m_out, v_out, x_out });
 }
 
+static void run_clip(void *args, int team)
+{
+	const struct vec_args *v = args;
+	const float *x = v->in[0];
+	float *y = v->out[0];
+	double squares = 0;
+
+	(void)team;
+	for (int64_t i = 0; i < v->n; i++)
+		squares += (double)x[i] * x[i];
+	for (int64_t i = 0; i < v->n; i++)
+		y[i] = sqrt(squares) > v->a ? (float)(v->a / sqrt(squares) * x[i]) : x[i];
+}
+
+static void vec_clip(struct stream *s, int64_t n, float most, const float *x, float *y)
+{
+	QUEUE(s, run_clip, .n = n, .a = most, .in = { x }, .out = { y });
+}
+
 const struct vec_ops reference_vec_ops = {
 	.scale = vec_scale,
 	.axpby = vec_axpby,
@@ -192,4 +211,5 @@ const struct vec_ops reference_vec_ops = {
 	.merge = vec_merge,
 	.sgd = vec_sgd,
 	.adamw = vec_adamw,
+	.clip = vec_clip,
 };

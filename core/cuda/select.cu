@@ -25,6 +25,7 @@ struct selection select_begin(struct stream *s, int64_t n, int64_t k, float *vec
 	sel.out = out;
 	sel.tiles = tiles;
 	sel.room = room;
+	sel.bounded = false;
 	sel.state = (struct select_state *)p;
 	p += padded(sizeof(struct select_state));
 	sel.chunk = (struct span *)p;
@@ -36,10 +37,18 @@ struct selection select_begin(struct stream *s, int64_t n, int64_t k, float *vec
 	return sel;
 }
 
-// Does the list hold the k largest? If fewer than k reached the sampled bound, or more than fit: no.
+// Does the list hold the k largest? If fewer than k reached the sampled bound, or more than fit: no. If the bound was given, fewer are
+// all that is wanted.
 __device__ static inline bool from_list(const struct selection &s)
 {
-	return s.state->listed >= s.k && s.state->listed <= s.room;
+	return (s.bounded || s.state->listed >= s.k) && s.state->listed <= s.room;
+}
+
+// All that reach the bound, which exceeds 0, and nothing else.
+__device__ static inline void cut_at_bound(const struct selection &s)
+{
+	s.state->bits = s.state->least - 1;
+	s.state->rank = 0;
 }
 
 // ---- the cut ----
@@ -89,6 +98,11 @@ __global__ void __launch_bounds__(NARROW_THREADS) narrow(struct selection s, int
 	struct digits d;
 	uint32_t rank = round == 0 ? (uint32_t)s.k : s.state->rank;
 
+	if (s.bounded && s.state->listed < s.k) {
+		if (round == 0 && blockIdx.x == 0 && threadIdx.x == 0)
+			cut_at_bound(s);
+		return;
+	}
 	d.bits = s.state->bits;
 	d.width = width;
 	d.shift = shift;

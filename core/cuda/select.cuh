@@ -11,7 +11,7 @@
 
 enum { LANES = 32, TILE = 1024, CHUNKS = 4096, ROUNDS = 3, BINS = 2048, SAMPLE_BINS = 8192 };
 static const unsigned ALL_LANES = 0xffffffffu;
-static const uint32_t HOLE = 0xffffffffu;       // an index that no element has: a place in the list that holds nothing
+static const uint32_t HOLE = SPARSE_HOLE;       // an index that no element has: a place in the list that holds nothing
 
 // Where a tile's items are in the list.
 struct span {
@@ -21,7 +21,7 @@ struct span {
 // What the kernels of one operation hand on; zero at its start.
 struct select_state {
 	uint32_t listed;                // items that belong in the list, even if there was no room for them
-	uint32_t least;                 // the bound that was sampled: smaller magnitudes are not listed
+	uint32_t least;                 // the bound that was sampled, or given: smaller magnitudes are not listed
 	uint32_t bits, rank;            // the cut's bits as far as known; its rank among those that agree. At the end: bits of the
 	                                // k-th largest magnitude, and how many of exactly that magnitude are taken
 	uint32_t ticket;                // blocks that are done with the kernel under way
@@ -40,6 +40,7 @@ struct selection {
 	struct span *tile;
 	struct sparse *list;
 	int64_t tiles, room;
+	bool bounded;                   // only what reaches state->least: out may come out short
 };
 
 size_t select_bytes(int64_t tiles, size_t list_bytes);  // of scratch

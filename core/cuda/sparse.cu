@@ -1,10 +1,12 @@
 // Sparse vectors: lists of k pairs, sorted by index. One thread an element everywhere; what walks through two lists together on a
 // CPU is a binary search here.
 #include "../die.h"
+#include "moments.cuh"
 #include "select.cuh"
 #include "topk.cuh"
 
 #define HOST_DEVICE __host__ __device__ static inline
+#include "../draw.h"
 #include "../formulas.h"
 
 enum { THREADS = 256, BLOCKS = 32 };            // blocks: at most so many for each SM
@@ -96,13 +98,27 @@ static void sparse_scale(struct stream *s, int64_t k, float a, const struct spar
 __global__ void __launch_bounds__(THREADS) scatter(int64_t k, float a, const struct sparse *in, float *y)
 {
 	FOR_EACH(j, k)
-		y[in[j].index] += a * in[j].value;
+		if (in[j].index != SPARSE_HOLE)
+			y[in[j].index] += a * in[j].value;
 }
 
 static void sparse_scatter_add(struct stream *s, int64_t k, float a, const struct sparse *in, float *y)
 {
 	cuda_written(s->dev, y);
 	launch(s, "scatter_add", grid_for(s, k), THREADS, scatter, k, a, in, y);
+}
+
+__global__ void __launch_bounds__(THREADS) clear(int64_t k, const struct sparse *list, float *y)
+{
+	FOR_EACH(j, k)
+		if (list[j].index != SPARSE_HOLE)
+			y[list[j].index] = 0;
+}
+
+static void sparse_clear(struct stream *s, int64_t k, const struct sparse *list, float *y)
+{
+	cuda_written(s->dev, y);
+	launch(s, "clear", grid_for(s, k), THREADS, clear, k, list, y);
 }
 
 __global__ void __launch_bounds__(THREADS) mark(int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
@@ -149,7 +165,8 @@ pack_halves(int64_t k, int fp16, const struct sparse *in, float *residual, uint3
 		half = half_of(fp16, item.value);
 		index[j] = item.index;
 		value[j] = half;
-		residual[item.index] += item.value - half_value(fp16, half);
+		if (item.index != SPARSE_HOLE)
+			residual[item.index] += item.value - half_value(fp16, half);
 	}
 }
 
@@ -174,6 +191,119 @@ static void sparse_unpack(struct stream *s, int64_t k, enum half_type half, cons
 	launch(s, "sparse unpack", grid_for(s, k), THREADS, unpack_halves, k, half == HALF_FP16, index, (const uint16_t *)(index + k), out);
 }
 
+// ---- Ok-Topk's regions ----
+
+// One block. Magnitudes are ordered as their bits are.
+__global__ void __launch_bounds__(THREADS) quantiles(int64_t k, const struct sparse *list, int parts, float *least, uint32_t *bound)
+{
+	__shared__ uint32_t smallest;
+	uint32_t mine = 0x7fffffffu;
+
+	if (threadIdx.x == 0)
+		smallest = mine;
+	__syncthreads();
+	for (int64_t j = threadIdx.x; j < k; j += THREADS)
+		mine = min(mine, __float_as_uint(list[j].value) & 0x7fffffffu);
+	atomicMin(&smallest, mine);
+	for (int p = threadIdx.x; p <= parts; p += THREADS)
+		bound[p] = p == 0 ? 0 : p == parts ? SPARSE_HOLE : list[p * k / parts].index;
+	__syncthreads();
+	if (threadIdx.x == 0)
+		*least = __uint_as_float(smallest);
+}
+
+static void sparse_quantiles(struct stream *s, int64_t k, const struct sparse *list, int parts, float *least, uint32_t *bound)
+{
+	launch(s, "quantiles", 1, THREADS, quantiles, k, list, parts, least, bound);
+}
+
+__global__ void __launch_bounds__(THREADS) fill_holes(int64_t k, struct sparse *list)
+{
+	FOR_EACH(j, k)
+		list[j] = { SPARSE_HOLE, 0 };
+}
+
+// A pick's place in its block is its place in the list less that of the region's first.
+__global__ void __launch_bounds__(THREADS) deal(int64_t k, const struct sparse *list, const uint32_t *bound, int64_t room,
+                                                struct sparse *block, float *residual)
+{
+	FOR_EACH(j, k) {
+		struct sparse item = list[j];
+		int64_t place;
+		int p = 0;
+
+		if (item.index == SPARSE_HOLE)
+			continue;
+		while (item.index >= bound[p + 1])
+			p++;
+		place = j - lower_bound(list, k, bound[p]);
+		if (place < room)
+			block[p * room + place] = item;
+		else
+			residual[item.index] += item.value;
+	}
+}
+
+static void sparse_split(struct stream *s, int64_t k, const struct sparse *list, int parts, const uint32_t *bound, int64_t room,
+                         struct sparse *block, float *residual)
+{
+	launch(s, "split: holes", grid_for(s, parts * room), THREADS, fill_holes, parts * room, block);
+	launch(s, "split", grid_for(s, k), THREADS, deal, k, list, bound, room, block, residual);
+}
+
+__global__ void __launch_bounds__(THREADS) return_zero(int64_t k, const struct sparse *own, const float *result, float *residual)
+{
+	FOR_EACH(j, k)
+		if (own[j].index != SPARSE_HOLE && result[own[j].index] == 0)
+			residual[own[j].index] += own[j].value;
+}
+
+static void sparse_put_back_zero(struct stream *s, int64_t k, const struct sparse *own, const float *result, float *residual)
+{
+	launch(s, "put_back_zero", grid_for(s, k), THREADS, return_zero, k, own, result, residual);
+}
+
+// ---- drawn places: a thread has a block of random numbers, and its four places ----
+
+template <class F> __device__ static inline void each_drawn(const struct draw_plan &p, const F &visit)
+{
+	int64_t k = (int64_t)p.k;
+
+	FOR_EACH(block, (k + DRAW_BLOCK - 1) / DRAW_BLOCK) {
+		uint32_t word[DRAW_BLOCK];
+
+		draw_words(&p, block, word);
+		for (int i = 0; i < DRAW_BLOCK; i++)
+			if (DRAW_BLOCK * block + i < k)
+				visit(DRAW_BLOCK * block + i, draw_place(&p, DRAW_BLOCK * block + i, word[i]));
+	}
+}
+
+__global__ void __launch_bounds__(THREADS) take_drawn(struct draw_plan p, float a, float *x, float *value)
+{
+	each_drawn(p, [=](int64_t j, int64_t at) {
+		value[j] = a * x[at];
+		x[at] = 0;
+	});
+}
+
+static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, float *x, float *value)
+{
+	launch(s, "take_drawn", grid_for(s, (k + DRAW_BLOCK - 1) / DRAW_BLOCK), THREADS, take_drawn, draw_plan_of(draw, n, k), a, x, value);
+}
+
+__global__ void __launch_bounds__(THREADS) put_drawn(struct draw_plan p, const float *value, float *y)
+{
+	each_drawn(p, [=](int64_t j, int64_t at) { y[at] = value[j]; });
+}
+
+static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+{
+	cuda_written(s->dev, y);
+	launch(s, "put_drawn", grid_for(s, (k + DRAW_BLOCK - 1) / DRAW_BLOCK), THREADS, put_drawn, draw_plan_of(draw, n, k), value, y);
+}
+
 const struct sparse_ops cuda_sparse_ops = {
-	work_size, topk_run, sparse_scale, sparse_scatter_add, sparse_merge, sparse_survive, sparse_put_back, sparse_pack, sparse_unpack,
+	work_size, topk_run, topk_select, normal_bound_run, sparse_scale, sparse_scatter_add, sparse_clear, sparse_merge, sparse_survive,
+	sparse_put_back, sparse_pack, sparse_unpack, sparse_quantiles, sparse_split, sparse_put_back_zero, sparse_take_drawn, sparse_put_drawn,
 };

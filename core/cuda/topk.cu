@@ -189,16 +189,45 @@ __global__ void __launch_bounds__(FILTER_THREADS) filter(struct selection s, con
 	}
 }
 
+static void filter_run(struct stream *s, const struct selection &sel, const float *in)
+{
+	unsigned blocks = blocks_for(sel.tiles, FILTER_THREADS / LANES, FILTER_BLOCKS * s->dev->processors);
+
+	launch(s, "top-k: filter", blocks, FILTER_THREADS, filter, sel, in, aligned(16, in, sel.vector));
+}
+
 void topk_run(struct stream *s, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out, void *work)
 {
 	bool sampled = is_sampled(n, k);
 	int64_t tiles = tiles_of(n);
 	struct selection sel = select_begin(s, n, k, residual, out, tiles, sampled ? room_for(n, k) : 0, work);
-	unsigned blocks = blocks_for(tiles, FILTER_THREADS / LANES, FILTER_BLOCKS * s->dev->processors);
 
 	if (sampled)
 		launch(s, "top-k: sample", SAMPLES / SAMPLE_THREADS, SAMPLE_THREADS, sample, sel, in, (uint32_t *)sel.list,
 		       (uint32_t)rank_for(n, k));
-	launch(s, "top-k: filter", blocks, FILTER_THREADS, filter, sel, in, aligned(16, in, residual));
+	filter_run(s, sel, in);
+	select_run(s, &sel);
+}
+
+// Zeros are no candidates; and all of the list is holes until somebody fills it.
+__global__ void __launch_bounds__(FILTER_THREADS) take_bound(struct selection s, const float *least)
+{
+	int64_t first = (int64_t)blockIdx.x * FILTER_THREADS + threadIdx.x;
+
+	for (int64_t j = first; j < s.k; j += (int64_t)gridDim.x * FILTER_THREADS)
+		s.out[j] = { HOLE, 0 };
+	if (first == 0)
+		s.state->least = max(magnitude(*least), 1u);
+}
+
+// With a given bound in place of the sample.
+void topk_select(struct stream *s, int64_t n, int64_t k, const float *least, const float *in, float *residual, struct sparse *out,
+                 void *work)
+{
+	struct selection sel = select_begin(s, n, k, residual, out, tiles_of(n), is_sampled(n, k) ? room_for(n, k) : 0, work);
+
+	sel.bounded = true;
+	launch(s, "select: bound", blocks_for(k, FILTER_THREADS, FILTER_BLOCKS * s->dev->processors), FILTER_THREADS, take_bound, sel, least);
+	filter_run(s, sel, in);
 	select_run(s, &sel);
 }

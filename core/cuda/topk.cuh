@@ -5,6 +5,8 @@
 #include "launch.cuh"
 
 void topk_run(struct stream *, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out, void *work);
+void topk_select(struct stream *, int64_t n, int64_t k, const float *least, const float *in, float *residual, struct sparse *out,
+                 void *work);
 size_t topk_bytes(int64_t n, int64_t k);        // of work; does not fall when k grows
 
 #endif

@@ -2,6 +2,7 @@
 // arena's bf16 copy in the same pass (cuda.h, struct shadow), or say that it is stale.
 #include "../die.h"
 #include "each.cuh"
+#include "moments.cuh"
 
 #define HOST_DEVICE __host__ __device__ static inline
 #include "../formulas.h"
@@ -285,5 +286,5 @@ void cuda_to_half(struct stream *s, int64_t n, const float *x, void *half)
 }
 
 const struct vec_ops cuda_vec_ops = {
-	vec_scale, vec_axpby, vec_diff, vec_reduce, vec_adopt, vec_merge, vec_sgd, vec_adamw,
+	vec_scale, vec_axpby, vec_diff, vec_reduce, vec_adopt, vec_merge, vec_sgd, vec_adamw, clip_run,
 };

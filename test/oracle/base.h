@@ -55,8 +55,9 @@ struct oracle {
 	double *m[ORACLE_WORKERS], *s[ORACLE_WORKERS];          /* the optimizers' */
 	double *g[ORACLE_WORKERS];      /* gradients of this step */
 	double *send[ORACLE_WORKERS], *residual[ORACLE_WORKERS];
-	/* A compressor's own, NULL until it needs them (oracle_need): a momentum, and what else it keeps. */
-	double *velocity[ORACLE_WORKERS], *kept[2];
+	/* A compressor's own, NULL until it needs them (oracle_need): a momentum, all that has entered the residual if not inputs do,
+	 * and what else it keeps. */
+	double *velocity[ORACLE_WORKERS], *entered[ORACLE_WORKERS], *kept[2];
 	double *z, *average;            /* z: the model that all workers hold, at first x_0 */
 	void *own;                      /* what the algorithm needs beyond that */
 	double *vector[ORACLE_VECTORS]; /* all of oracle_vector() */
@@ -75,10 +76,15 @@ struct rng;
 /* One compressor, in a file of its own, compress_NAME.h, written from its paper. */
 struct oracle_compressor {
 	const char *name, *method;      /* for titles; of compress.method, NULL: the same */
+	bool sparse;                    /* it is tried at several densities, and choosing over all or in buckets */
 	bool forgets;                   /* what is not sent gets lost */
+	bool gradients;                 /* it works under algorithms that average gradients only, and has the momentum itself */
+	bool never_all;                 /* even at density 1 it does not send all of its input; */
+	double momentum;                /* else: what it is then is SGD with this momentum (of those that have it themselves) */
 	bool few;                       /* finding seeds takes time: only under the three algorithms that stand for all */
 	double bound;                   /* how far a trajectory in float may be from the one in double; 0: as for sums */
 	bool fine;                      /* so fine that some decision is always close: the bound is a few steps of the rounding */
+	int digits, least;              /* values of lists have so many binary digits, down to the exponent `least`; 0: all */
 	void (*draw)(struct oracle_setup *, struct rng *);      /* (optional) the keys, at random */
 	int (*keys)(const struct oracle_setup *, const char **sets);    /* (optional) writes "compress.KEY=VALUE" (xasprintf), returns how many */
 	void (*average)(struct oracle *, int range, double *const in[], double *out);   /* of that range alone; residuals */

@@ -1,88 +1,43 @@
-/*
- * Top-k whose values are sent in two bytes: each worker's k largest of residual + input, each rounded to the nearest number of 11 (fp16)
- * or 8 (bf16) binary digits; what rounding takes away stays in the residual.
- *
- * Rounding is as discontinuous as choosing: a value that lies 2e-6 of itself or less from the middle between two halves counts as a close
- * choice. Few values are sent, so that there are seeds without one.
- */
+/* Chains: compressors that send lists, with the values in two bytes each (compress_list.h has the rounding). */
 #ifndef ORACLE_COMPRESS_CHAIN_H
 #define ORACLE_COMPRESS_CHAIN_H
 
-#include "base.h"
+#include "compress_dgc.h"
+#include "compress_list.h"
+#include "compress_threshold.h"
 
-static inline double oracle_half(struct oracle *o, double v, int digits, int least)
-{
-	double unit, rest;
-	int power;
-
-	frexp(v, &power);
-	unit = ldexp(1, (power < least ? least : power) - digits);
-	rest = fabs(fmod(v, unit)) / unit;
-	if (v != 0 && fabs(rest - 0.5) * unit < 2e-6 * fabs(v))
-		o->gap = 0;
-	return unit * nearbyint(v / unit);
-}
-
-static inline void oracle_chain_average(struct oracle *o, int r, double *const in[], double *out, int digits, int least)
+static inline void oracle_topk_average(struct oracle *o, int r, double *const in[], double *out)
 {
 	const struct oracle_setup *set = o->set;
 	int64_t from = set->offset[r], n = set->length[r], k = oracle_k(oracle_density(o), n);
-	double *value[ORACLE_WORKERS];
-	bool *picked[ORACLE_WORKERS];
+	struct candidate *c = malloc((size_t)n * sizeof(*c));
 
-	for (int i = 0; i < set->workers; i++) {
-		value[i] = calloc((size_t)set->n, sizeof(double));
-		picked[i] = calloc((size_t)set->n, sizeof(bool));
-	}
-	pick(o, from, n, k, in, value, picked);
 	memset(out + from, 0, (size_t)n * sizeof(double));
 	for (int i = 0; i < set->workers; i++) {
-		for (int64_t j = from; j < from + n; j++)
-			if (picked[i][j]) {
-				double sent = oracle_half(o, value[i][j], digits, least);
-
-				o->residual[i][j] = value[i][j] - sent;
-				out[j] += set->weight[i] * sent;
-			}
-		free(value[i]);
-		free(picked[i]);
+		for (int64_t j = from; j < from + n; j++) {
+			o->residual[i][j] += in[i][j];
+			c[j - from] = (struct candidate){ o->residual[i][j], j };
+		}
+		choose(o, c, n, k);
+		for (int64_t j = 0; j < k; j++)
+			oracle_send(o, i, c[j].index, c[j].v, out);
 	}
-}
-
-static inline void oracle_fp16_average(struct oracle *o, int r, double *const in[], double *out)
-{
-	oracle_chain_average(o, r, in, out, 11, -13);
-}
-
-static inline void oracle_bf16_average(struct oracle *o, int r, double *const in[], double *out)
-{
-	oracle_chain_average(o, r, in, out, 8, -125);
+	free(c);
 }
 
 static inline void oracle_chain_draw(struct oracle_setup *p, struct rng *rng) { (void)rng, p->density = 0.02; }
 
-/* All-gather: everybody's k indices of 4 bytes and k values of 2, an odd one filled up, to all others. */
-static inline double oracle_chain_bytes(const struct oracle_setup *p, int range)
-{
-	int64_t k = oracle_k(p->density, p->length[range]);
+#define CHAIN(first, second, ...) \
+	{ .name = first " + " second, .method = "(\"" first "\", \"" second "\")", .few = true, .draw = oracle_chain_draw, \
+	  .bytes = oracle_list_bytes, __VA_ARGS__ }
+#define FP16 .digits = 11, .least = -13
+#define BF16 .digits = 8, .least = -125
 
-	return (double)p->workers * (p->workers - 1) * (double)(4 * k + 2 * (k + k % 2));
-}
-
-static const struct oracle_compressor oracle_topk_fp16 = {
-	.name = "(\"topk\", \"fp16\")",
-	.few = true,
-	.draw = oracle_chain_draw,
-	.average = oracle_fp16_average,
-	.bytes = oracle_chain_bytes,
-};
-
-static const struct oracle_compressor oracle_topk_bf16 = {
-	.name = "(\"topk\", \"bf16\")",
-	.few = true,
-	.draw = oracle_chain_draw,
-	.average = oracle_bf16_average,
-	.bytes = oracle_chain_bytes,
-};
+static const struct oracle_compressor oracle_topk_fp16 = CHAIN("topk", "fp16", FP16, .average = oracle_topk_average);
+static const struct oracle_compressor oracle_topk_bf16 = CHAIN("topk", "bf16", BF16, .average = oracle_topk_average);
+static const struct oracle_compressor oracle_threshold_fp16 =
+	CHAIN("threshold", "fp16", FP16, .keys = oracle_threshold_keys, .average = oracle_threshold_average);
+static const struct oracle_compressor oracle_dgc_bf16 =
+	CHAIN("dgc", "bf16", BF16, .gradients = true, .keys = oracle_dgc_keys, .average = oracle_dgc_average);
 
 #endif

@@ -11,12 +11,10 @@
 #ifndef ORACLE_H
 #define ORACLE_H
 
+#include "compressors.h"
 #include "acco.h"
 #include "adaptive.h"
 #include "cocod.h"
-#include "compress_chain.h"
-#include "compress_powersgd.h"
-#include "compress_quantize.h"
 #include "diloco.h"
 #include "eager_diloco.h"
 #include "easgd.h"
@@ -52,13 +50,6 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_acco,
 	&oracle_dpsgd,
 	&oracle_sgp,
-	NULL,
-};
-
-static const struct oracle_compressor *const oracle_compressors[] = {
-	&oracle_powersgd,
-	&oracle_topk_fp16,
-	&oracle_topk_bf16,
 	NULL,
 };
 

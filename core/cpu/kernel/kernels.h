@@ -72,6 +72,10 @@ struct sparse_kernels {
 	 * least `least`, in order. Returns how many, or -1 if that would be more than `room`; residual is finished in any case.
 	 */
 	int64_t (*filter)(int64_t from, int64_t to, const float *in, float *residual, uint32_t least, struct sparse *list, int64_t room);
+	/* Of x + y, y may be NULL: the sum, and the sum of the squares. */
+	void (*moments)(int64_t n, const float *x, const float *y, double sum[2]);
+	/* How many magnitudes |x + y| reach each of three bounds. */
+	void (*reach)(int64_t n, const float *x, const float *y, const float bound[3], int64_t count[3]);
 };
 
 /* lowrank.c. A slice is some rows of the matrix, or for left() some of its columns; p_k lies `p_step` floats behind p_k-1, q_k

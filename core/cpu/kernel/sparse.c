@@ -1,5 +1,5 @@
 /*
- * The one pass over a dense vector that exact top-k needs. Magnitudes are compared as integers: for floats without their sign
+ * The one pass over a dense vector that exact top-k needs, and the two that Gaussian-k's threshold takes. Magnitudes are compared as integers: for floats without their sign
  * bit the order is the same, denormals are values like any other, and a NaN is larger than infinity.
  */
 #include <stdbool.h>
@@ -79,7 +79,72 @@ static int64_t filter(int64_t from, int64_t to, const float *in, float *residual
 	return append(i, to, residual, below, list, count);
 }
 
+INLINE vec sum_at(const float *x, const float *y, int64_t i) { return y ? vec_load(x + i) + vec_load(y + i) : vec_load(x + i); }
+
+static void moments(int64_t n, const float *x, const float *y, double sum[2])
+{
+	double first[VL] = { 0 }, second[VL] = { 0 };
+	int64_t i = 0;
+
+	for (; i + VL <= n; i += VL) {
+		vec v = sum_at(x, y, i);
+
+		for (int l = 0; l < VL; l++) {
+			double d = v[l];
+
+			first[l] += d;
+			second[l] += d * d;
+		}
+	}
+	sum[0] = sum[1] = 0;
+	for (; i < n; i++) {
+		double d = y ? x[i] + y[i] : x[i];
+
+		sum[0] += d;
+		sum[1] += d * d;
+	}
+	for (int l = 0; l < VL; l++) {
+		sum[0] += first[l];
+		sum[1] += second[l];
+	}
+}
+
+static void reach(int64_t n, const float *x, const float *y, const float bound[3], int64_t count[3])
+{
+	enum { LONGEST = 1 << 24 };     /* elements a lane of 32 bits may count */
+	vec b0 = vec_all(bound[0]), b1 = vec_all(bound[1]), b2 = vec_all(bound[2]);
+
+	count[0] = count[1] = count[2] = 0;
+	for (int64_t from = 0, to; from < n; from = to) {
+		vec_int c0 = { 0 }, c1 = { 0 }, c2 = { 0 };
+		int64_t i = from;
+
+		to = n - from < LONGEST ? n : from + LONGEST;
+		for (; i + VL <= to; i += VL) {
+			vec m = (vec)magnitude(sum_at(x, y, i));
+
+			c0 -= m >= b0;          /* true is -1 */
+			c1 -= m >= b1;
+			c2 -= m >= b2;
+		}
+		for (; i < to; i++) {
+			float v = y ? x[i] + y[i] : x[i], m = v < 0 ? -v : v;
+
+			count[0] += m >= bound[0];
+			count[1] += m >= bound[1];
+			count[2] += m >= bound[2];
+		}
+		for (int l = 0; l < VL; l++) {
+			count[0] += c0[l];
+			count[1] += c1[l];
+			count[2] += c2[l];
+		}
+	}
+}
+
 extern const struct sparse_kernels KERNEL(sparse_kernels);
 const struct sparse_kernels KERNEL(sparse_kernels) = {
 	.filter = filter,
+	.moments = moments,
+	.reach = reach,
 };

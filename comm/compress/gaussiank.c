@@ -1,0 +1,79 @@
+/*
+ * Gaussian-k: top-k by a threshold that mean and deviation give.
+ *
+ * Paper: Shi, Chu, Cheung, See: "Understanding Top-k Sparsification in Distributed Deep Learning", 2019 (arXiv 1911.08772). Residual
+ * plus gradient looks like a bell, so where its tail of k elements begins can be computed instead of searched.
+ *
+ *     acc = e + in;  mu, sigma = mean and deviation of acc
+ *     t = |mu| + z sigma,  where P(|N(0, 1)| > z) = k / n
+ *     up to twice: fewer than 2/3 k elements reach t: t = t / 2;  more than 4/3 k: t = 1.5 t
+ *     S = { j : |acc_j| >= t }, at most its k largest;  e = acc without S
+ *     all-gather (index, value) of S, filled up to k with holes                        (P-1) k pairs of 8 bytes sent
+ *     out = sum_i w_i scatter(S_i)                                                    on every worker, in rank order: same bits
+ *
+ * The authors' code tries three times and uses what the third try chose, which is two corrections, and of more than k it takes the first
+ * k by index; here the k largest, so that no layer is favoured. Their bound on the positive side is mu + z sigma; with |mu| it does not
+ * matter which sign the mean has. The two corrections need three counts at most, so one pass counts for all three thresholds.
+ *
+ * Why the list has a fixed length, and what that costs: threshold.c. Nothing gets lost: applied + residuals = inputs.
+ *
+ * Three passes that only read or add, on a GPU faster than sorting; but the exact top-k of this program needs one and a half (its
+ * bound comes from a sample, not from a bell), so here gaussiank is for comparison.
+ *
+ * Limits: late in training, and over layers of different scale, the bell has heavy tails; after two corrections it may be off
+ * by much more than a third, and then sends fewer than k, or has to search.
+ */
+#include "sparsify.h"
+
+struct gaussiank {
+	struct sparsify base;
+	float *least;                   /* t, in device memory */
+};
+
+static int gaussiank_init(struct compress *c, const struct config *config) { return sparsify_init(c->state, c, config); }
+
+static void gaussiank_bind(struct compress *c, const struct range *ranges, int count)
+{
+	struct gaussiank *g = c->state;
+
+	sparsify_bind(&g->base, c, ranges, count, c->comm->size);
+	g->least = c->comm->device->ops->mem->alloc(c->comm->device, sizeof(*g->least));
+}
+
+static void gaussiank_average(struct compress *c, const struct range *range, const float *in, float *out)
+{
+	struct gaussiank *g = c->state;
+	const struct sparse_ops *ops = c->comm->device->ops->sparse;
+	struct stream *s = c->comm->stream;
+	float *residual = g->base.residual + range->offset;
+	int64_t k = sparsify_k(&g->base, range->n);
+
+	ops->normal_bound(s, range->n, k, in + range->offset, residual, g->least);
+	ops->select(s, range->n, k, g->least, in + range->offset, residual, sparsify_mine(&g->base, c, k), g->base.work);
+	sparsify_sum(&g->base, c, range, k, out);
+}
+
+static void gaussiank_release(struct compress *c)
+{
+	struct gaussiank *g = c->state;
+
+	c->comm->device->ops->mem->free(c->comm->device, g->least);
+	sparsify_release(&g->base, c);
+}
+
+extern const struct compress_ops compress_gaussiank;
+const struct compress_ops compress_gaussiank = {
+	.name = "gaussiank",
+	.paper = "top-k by a threshold from mean and deviation: Shi et al., 2019, arXiv 1911.08772",
+	.options = sparsify_options,
+	.halves = true,
+	.state_size = sizeof(struct gaussiank),
+	.init = gaussiank_init,
+	.bind = gaussiank_bind,
+	.average = gaussiank_average,
+	.epoch = sparsify_on_epoch,
+	.state = sparsify_on_state,
+	.bytes = sparsify_list_bytes,
+	.cost = sparsify_list_cost,
+	.release = gaussiank_release,
+};

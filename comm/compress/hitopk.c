@@ -1,0 +1,219 @@
+/*
+ * Hierarchical top-k: dense inside a node, sparse between nodes.
+ *
+ * Paper: Shi et al.: "Towards Scalable Distributed Training of Deep Learning on Public Cloud Clusters", MLSys 2021 (arXiv 2010.10458),
+ * its HiTopKComm.
+ *
+ * P workers are G nodes of g = P / G; the vector is cut into g shards, of which member m of every node owns shard m.
+ *
+ *     reduce-scatter in the node:    member m gets  a = sum over the node of w_i in_i, of its shard
+ *     acc = e + a / w_m;  S = the k_m largest |acc|;  e = acc without S         k_m: the density's share of the shard
+ *     all-gather of w_m S among the members m of all nodes
+ *     all-gather in the node of what each member then has; out = sum over the nodes of the lists, in their order: same bits everywhere
+ *
+ *     4 ranks, 2 nodes     0 ↔ 1   2 ↔ 3      0 ↔ 2   1 ↔ 3      0 ↔ 1   2 ↔ 3
+ *                          n / 2 floats       k / 2 pairs        k pairs
+ *
+ * Sent by a rank on average, in bytes: 4 n (g-1)/g inside its node for the dense part, 8 K (G-1)/g between nodes and 8 K G (g-1)/g inside
+ * for the lists, K = sum k_m. What goes between nodes is what top-k over all-gather would send for G workers, spread over g links.
+ *
+ * A residual belongs to a shard and its owner, in the owner's units (hence a / w_m): applied + sum of w_m e_m = inputs. Top-k sees sums
+ * of g workers, which have less noise, and per shard instead of over all: a shard gets its share whatever is in it.
+ *
+ * Nodes are `group` consecutive ranks, or the largest divisor of P that is not larger: mpirun fills one host after the other unless it is
+ * told otherwise. With one node the dense part is all there is to send, yet only the top k is applied; with group = 1 this is top-k.
+ *
+ * Limits: one set of buffers and the same loop of exchanges for all; where one host's ranks could add faster than by messages (NVLink's
+ * collectives), they do not. The prediction knows one kind of link.
+ */
+#include "../../core/config.h"
+#include "sparsify.h"
+
+struct hitopk {
+	struct sparsify base;           /* base.own: S */
+	int group;                      /* as wished; members() is what it became */
+	float *peer, *sum;              /* a shard each, the longest */
+	struct sparse *list;            /* [member][node][most_k] */
+};
+
+static const struct option hitopk_options[] = {
+	{ "density", OPTION_FLOAT, "0.01", 1e-7, 1, NULL, "share of the elements that is sent" },
+	{ "warmup", OPTION_LIST, "[]", 1e-7, 1, NULL, "densities of the first epochs, e.g. [0.25, 0.0625, 0.015625]" },
+	{ "scope", OPTION_STRING, "\"model\"", 0, 0, "model|bucket", "choose over the whole model, or in each bucket of the schedule" },
+	{ "group", OPTION_INT, "8", 1, 1e6, NULL, "consecutive ranks that make a node, inside which nothing is compressed" },
+	{ 0 },
+};
+
+static int members(const struct hitopk *h, int workers)
+{
+	int g = h->group < workers ? h->group : workers;
+
+	while (workers % g)
+		g--;
+	return g;
+}
+
+static void shard(int64_t n, int g, int m, int64_t *from, int64_t *to)
+{
+	int64_t units = (n + ARENA_ALIGN - 1) / ARENA_ALIGN;
+
+	*from = units * m / g * ARENA_ALIGN;
+	*to = units * (m + 1) / g * ARENA_ALIGN;
+	*from = *from < n ? *from : n;
+	*to = *to < n ? *to : n;
+}
+
+/* k_m; 0 if there are more members than shards. */
+static int64_t shard_k(const struct hitopk *h, int64_t n, int g, int m)
+{
+	int64_t from, to;
+
+	shard(n, g, m, &from, &to);
+	return from < to ? sparsify_k(&h->base, to - from) : 0;
+}
+
+static int hitopk_init(struct compress *c, const struct config *config)
+{
+	struct hitopk *h = c->state;
+
+	h->group = (int)config_int(config, "compress.group");
+	return sparsify_init(&h->base, c, config);
+}
+
+static void hitopk_bind(struct compress *c, const struct range *ranges, int count)
+{
+	struct hitopk *h = c->state;
+	struct device *dev = c->comm->device;
+	int64_t longest = 0;
+
+	sparsify_bind(&h->base, c, ranges, count, 0);
+	for (int i = 0; i < count; i++)
+		longest = ranges[i].n > longest ? ranges[i].n : longest;
+	longest = longest / members(h, c->comm->size) + 2 * ARENA_ALIGN;        /* shards are whole units */
+	h->peer = dev->ops->mem->alloc(dev, (size_t)longest * sizeof(float));
+	h->sum = dev->ops->mem->alloc(dev, (size_t)longest * sizeof(float));
+	h->list = dev->ops->mem->alloc(dev, (size_t)c->comm->size * (size_t)h->base.most_k * sizeof(struct sparse));
+}
+
+/* The lists of one member of all nodes. */
+static struct sparse *lists_of(const struct hitopk *h, int nodes, int member) { return h->list + (int64_t)member * nodes * h->base.most_k; }
+
+/* sum = the node's weighted sum of this member's shard, in rank order. v: all of it, weighted. */
+static void reduce_scatter(struct compress *c, const float *v, int64_t n, int g)
+{
+	struct hitopk *h = c->state;
+	struct comm *comm = c->comm;
+	const struct device_ops *dev = comm->device->ops;
+	int node = comm->rank / g, me = comm->rank % g;
+	int64_t from, to, peer_from, peer_to;
+
+	shard(n, g, me, &from, &to);
+	dev->mem->copy(comm->stream, h->sum, v + from, (size_t)(to - from) * sizeof(float), COPY_DEVICE);
+	for (int step = 1; step < g; step++) {
+		int dst = (me + step) % g, src = (me + g - step) % g;
+
+		shard(n, g, dst, &peer_from, &peer_to);
+		comm_exchange(comm, node * g + dst, v + peer_from, (peer_to - peer_from) * (int64_t)sizeof(float),
+		              node * g + src, h->peer, (to - from) * (int64_t)sizeof(float));
+		dev->vec->reduce(comm->stream, to - from, DTYPE_F32, REDUCE_SUM, h->peer, h->sum);
+	}
+}
+
+/* This member's list to its like in all nodes, then all their lists to all members of this node. */
+static void gather(struct compress *c, int64_t n, int g)
+{
+	struct hitopk *h = c->state;
+	struct comm *comm = c->comm;
+	int nodes = comm->size / g, node = comm->rank / g, me = comm->rank % g;
+	int64_t k = shard_k(h, n, g, me), bytes = k * (int64_t)sizeof(struct sparse);
+	struct sparse *mine = lists_of(h, nodes, me);
+
+	for (int step = 1; step < nodes; step++) {
+		int dst = (node + step) % nodes, src = (node + nodes - step) % nodes;
+
+		comm_exchange(comm, dst * g + me, mine + node * k, bytes, src * g + me, mine + src * k, bytes);
+	}
+	for (int step = 1; step < g; step++) {
+		int dst = (me + step) % g, src = (me + g - step) % g;
+
+		comm_exchange(comm, node * g + dst, mine, nodes * bytes, node * g + src, lists_of(h, nodes, src),
+		              nodes * shard_k(h, n, g, src) * (int64_t)sizeof(struct sparse));
+	}
+}
+
+static void hitopk_average(struct compress *c, const struct range *range, const float *in, float *out)
+{
+	struct hitopk *h = c->state;
+	struct comm *comm = c->comm;
+	const struct device_ops *dev = comm->device->ops;
+	struct stream *s = comm->stream;
+	int g = members(h, comm->size), nodes = comm->size / g, me = comm->rank % g;
+	float weight = (float)c->weight[comm->rank], *y = out + range->offset;
+	int64_t n = range->n, from, to, k = shard_k(h, n, g, me);
+
+	shard(n, g, me, &from, &to);
+	dev->vec->scale(s, n, weight, in + range->offset, y);
+	reduce_scatter(c, y, n, g);
+	if (k > 0) {
+		dev->vec->scale(s, to - from, 1 / weight, h->sum, h->sum);
+		dev->sparse->topk(s, to - from, k, h->sum, h->base.residual + range->offset + from, h->base.own, h->base.work);
+		dev->sparse->scale(s, k, weight, h->base.own, lists_of(h, nodes, me) + comm->rank / g * k);
+	}
+	gather(c, n, g);
+	dev->mem->zero(s, y, (size_t)n * sizeof(float));
+	for (int m = 0; m < g; m++) {
+		int64_t count = shard_k(h, n, g, m);
+
+		shard(n, g, m, &from, &to);
+		for (int node = 0; node < nodes && count > 0; node++)
+			dev->sparse->scatter_add(s, count, 1, lists_of(h, nodes, m) + node * count, y + from);
+	}
+}
+
+static double hitopk_bytes(const struct compress *c, int64_t n, int workers)
+{
+	const struct hitopk *h = c->state;
+	int g = members(h, workers), nodes = workers / g;
+	double k = 0;
+
+	for (int m = 0; m < g; m++)
+		k += (double)shard_k(h, n, g, m);
+	return (4.0 * (double)n * (g - 1) + sizeof(struct sparse) * k * (workers - 1)) * nodes / workers;
+}
+
+static double hitopk_cost(const struct compress *c, const struct cost_model *m)
+{
+	const struct hitopk *h = c->state;
+	int g = members(h, m->workers), nodes = m->workers / g;
+	double list = (double)shard_k(h, m->n, g, 0) * sizeof(struct sparse);
+
+	return (g - 1) * (2 * m->latency + (4.0 * (double)m->n / g + nodes * list) * m->per_byte) +
+	       (nodes - 1) * (m->latency + list * m->per_byte);
+}
+
+static void hitopk_release(struct compress *c)
+{
+	struct hitopk *h = c->state;
+	struct device *dev = c->comm->device;
+
+	dev->ops->mem->free(dev, h->peer);
+	dev->ops->mem->free(dev, h->sum);
+	dev->ops->mem->free(dev, h->list);
+	sparsify_release(&h->base, c);
+}
+
+extern const struct compress_ops compress_hitopk;
+const struct compress_ops compress_hitopk = {
+	.name = "hitopk",
+	.paper = "dense inside a node, top-k between nodes: Shi et al., MLSys 2021, arXiv 2010.10458",
+	.options = hitopk_options,
+	.state_size = sizeof(struct hitopk),
+	.init = hitopk_init,
+	.bind = hitopk_bind,
+	.average = hitopk_average,
+	.epoch = sparsify_on_epoch,
+	.state = sparsify_on_state,
+	.bytes = hitopk_bytes,
+	.cost = hitopk_cost,
+	.release = hitopk_release,
+};

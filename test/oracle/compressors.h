@@ -1,0 +1,32 @@
+/* The compressors that have a file of their own beside base.h; those of compress_quantize.h are in an array there. */
+#ifndef ORACLE_COMPRESSORS_H
+#define ORACLE_COMPRESSORS_H
+
+#include "compress_chain.h"
+#include "compress_dgc.h"
+#include "compress_gaussiank.h"
+#include "compress_hitopk.h"
+#include "compress_oktopk.h"
+#include "compress_powersgd.h"
+#include "compress_quantize.h"
+#include "compress_randomk.h"
+#include "compress_threshold.h"
+
+__attribute__((unused)) static const struct oracle_compressor *const oracle_compressors[] = {
+	&oracle_randomk,
+	&oracle_threshold,
+	&oracle_gaussiank,
+	&oracle_dgc,
+	&oracle_dgc_unmasked,
+	&oracle_dgc_clipped,
+	&oracle_oktopk,
+	&oracle_hitopk,
+	&oracle_powersgd,
+	&oracle_topk_fp16,
+	&oracle_topk_bf16,
+	&oracle_threshold_fp16,
+	&oracle_dgc_bf16,
+	NULL,
+};
+
+#endif
