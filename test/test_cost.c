@@ -145,7 +145,7 @@ static void test_momentum(void)
 	near(with - without, seconds(&p, KIT_N, 64), 1e-12, "adaptive: an average of momentum is waited for in every period");
 }
 
-/* A worker's vectors go to the server and back, and all workers share its link; requests of 40 bytes are in front. */
+/* A worker's vectors go to the server and back, and all workers share its link; requests of 56 bytes are in front. */
 static void test_servers(void)
 {
 	struct oracle_algorithm served = oracle_local;
@@ -156,13 +156,13 @@ static void test_servers(void)
 	p.momentum = 0.9;
 	p.merged = SHARE;
 	plan_open(&plan, &p, "model", "none", 1);
-	close_to(plan.sync.ops->bytes(&plan.sync, 3), 2 * (4 * KIT_N + 40) / 5.0, "local with momentum over a server: bytes");
+	close_to(plan.sync.ops->bytes(&plan.sync, 3), 2 * (4 * KIT_N + 56) / 5.0, "local with momentum over a server: bytes");
 	close_to(plan.sync.ops->cost(&plan.sync, &m), 1e-3 + 2 * (2 * ALPHA + 2 * 4 * KIT_N * BETA * 3) / 5.0,
 	         "local with momentum over a server: seconds");
 	plan_close(&plan);
 	p = setup_of(&oracle_ssgd, DENSE, 1, "model", "none");
 	plan_open(&plan, &p, "model", "none", 1);
-	close_to(plan.sync.ops->bytes(&plan.sync, 3), 4 * KIT_N + KIT_TENSORS * 40, "ssgd over a server: a request for every bucket");
+	close_to(plan.sync.ops->bytes(&plan.sync, 3), 4 * KIT_N + KIT_TENSORS * 56, "ssgd over a server: a request for every bucket");
 	plan_close(&plan);
 }
 
