@@ -257,8 +257,12 @@ void metrics_reach(struct run *run, int64_t samples, int64_t until)
 	struct metrics *m = run->metrics;
 
 	finish_rows(run);
-	while (m->last < until && row_end(m, m->last, until) <= samples) {
-		m->last = row_end(m, m->last, until);
-		send_row(run, m->last, m->last == until || row_end(m, m->last, until) > samples);
-	}
+	for (int64_t end; (end = row_end(m, m->last, until)) < until && end <= samples; m->last = end)
+		send_row(run, end, row_end(m, end, until) > samples);
+}
+
+void metrics_complete(struct run *run, int64_t until)
+{
+	run->metrics->last = until;
+	send_row(run, until, true);
 }

@@ -14,9 +14,12 @@
 
 struct metrics *metrics_open(struct run *);
 void metrics_close(struct run *);
-/* In front of every step, and of an evaluation, which is at `until`: sends off the rows that have ended when all have processed so many
- * samples; writes rows that have come. Takes the net's sums. */
+/* In front of every step: sends off the rows that have ended when all have processed so many samples, but not one that ends at `until`;
+ * writes rows that have come. Takes the net's sums. */
 void metrics_reach(struct run *, int64_t samples, int64_t until);
+/* All have processed `until`: sends off the row that ends there. Workers hear at different times of the samples of all, so those before it
+ * must be on their way, metrics_reach(run, until, until), before anything else is exchanged on the team's communicator. */
+void metrics_complete(struct run *, int64_t until);
 void metrics_flush(struct run *);       /* waits for the rows under way and writes them */
 /* The progress line: rank 0, live on a terminal, now and then elsewhere. */
 void metrics_progress_end(struct run *);        /* ends a live line, before other output */

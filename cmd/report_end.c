@@ -176,7 +176,7 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	json_string(&j, "topology", config_string(run->config, "topology.kind"));
 	json_integer(&j, "batch_total", run->batch_total);
 	json_string(&j, "batch", list);
-	json_integer(&j, "steps", run->step);
+	json_number(&j, "steps", mean_steps(run, all));
 	json_integer(&j, "samples", run->samples);
 	json_number(&j, "epochs", run_epochs(run, run->samples));
 	json_integer(&j, "parameters", run->net.param_count);

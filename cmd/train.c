@@ -104,13 +104,13 @@ static void train_until(struct run *run, int64_t until)
 		run->samples = sync_claim(&run->sync, run->step, until);
 		if (run->samples >= until || run->device == run->host)
 			run->aside.exposed -= clock_now() - begin;
+		metrics_reach(run, run->samples < until ? run->samples : until, until);
 		if (run->samples >= until)
-			settle_aside(run);
-		metrics_reach(run, run->samples, until);
-		if (run->samples >= until)
-			return;
+			break;
 		train_step(run, run->step++);
 	}
+	settle_aside(run);
+	metrics_complete(run, until);
 }
 
 /* Samples at which the model is evaluated next; never further than the run goes. */
