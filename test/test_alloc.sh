@@ -52,7 +52,7 @@ for algorithm in ssgd local cocod; do
 		equal "$algorithm with $method" --set sync.algorithm=$algorithm --set compress.method=$method
 	done
 done
-for method in int8 onebit signsgd randomk threshold gaussiank dgc oktopk hitopk; do
+for method in int8 onebit signsgd randomk threshold gaussian-k dgc oktopk hierarchical; do
 	equal "ssgd with $method" --set sync.algorithm=ssgd --set optimizer.momentum=0 --set compress.method=$method --set compress.dense_steps=2
 done
 scripts/algorithms "$program" >"$dir/algorithms"

@@ -144,9 +144,10 @@ static void test_group(const struct oracle_algorithm *a, const struct oracle_com
 	report(name, &tally);
 }
 
-/* Three algorithms stand for all: gradients, models, models in flight. */
-static const struct oracle_algorithm *const basic[] = { &oracle_ssgd, &oracle_local, &oracle_cocod };
-enum { BASIC = 3 };
+/* Three algorithms stand for all: gradients, models, models in flight; two more, with an optimizer of their own around it, for those that
+ * average models. */
+static const struct oracle_algorithm *const basic[] = { &oracle_ssgd, &oracle_local, &oracle_cocod, &oracle_slowmo, &oracle_diloco };
+enum { BASIC = 3, COMPOSED = 5 };
 
 static void test_groups(void)
 {
@@ -173,9 +174,11 @@ static void test_groups(void)
 static void test_sparse(void)
 {
 	for (int i = 0; oracle_compressors[i]; i++)
-		for (int a = 0; oracle_compressors[i]->sparse && a < (oracle_compressors[i]->gradients ? 1 : BASIC); a++) {
-			test_group(basic[a], oracle_compressors[i], DENSE, 0.05, "bucket");
+		for (int a = 0; oracle_compressors[i]->sparse && a < (oracle_compressors[i]->gradients ? 1 : COMPOSED); a++) {
 			test_group(basic[a], oracle_compressors[i], DENSE, 0.3, "model");
+			if (a >= BASIC)
+				continue;
+			test_group(basic[a], oracle_compressors[i], DENSE, 0.05, "bucket");
 			test_group(basic[a], oracle_compressors[i], DENSE, 1, "bucket");
 		}
 }
@@ -185,22 +188,26 @@ static void test_quantizers(void)
 {
 	static const char *const fusions[] = { "none", "size", "model" };
 
-	for (int a = 0; a < BASIC; a++)
+	for (int a = 0; a < COMPOSED; a++)
 		for (int i = 0; i < ORACLE_QUANTIZERS; i++) {
 			const struct oracle_compressor *c = &oracle_quantizers[i].base;
 			struct tally tally = fresh;
+			struct rng rng;
 			char name[100];
 
 			snprintf(name, sizeof(name), "%s × %s", basic[a]->name, c->name);
 			if (!wanted(name))
 				continue;
 			tally.bound = bound_through(c);
+			rng_init(&rng, 6, RNG_TEST, (uint64_t)a, (uint32_t)i);
 			for (int run = 0; run < 3; run++) {
 				struct manner how = { .steps = 7, .batch = run == 1 ? even : uneven };
 				struct oracle_setup p = setup(basic[a], DENSE, 1, a ? 1 + run : 1, run, how.batch, "bucket", fusions[(run + i) % 3]);
 
 				p.compressor = c;
 				p.lr_decay = 0;
+				if (basic[a]->draw)
+					basic[a]->draw(&p, &rng, how.steps);
 				compare(&p, "bucket", fusions[(run + i) % 3], &how, run % 2, &tally);
 			}
 			report(name, &tally);

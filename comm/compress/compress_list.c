@@ -3,8 +3,8 @@
 
 #include "compress.h"
 
-extern const struct compress_ops compress_none, compress_topk, compress_gtopk, compress_randomk, compress_threshold, compress_gaussiank, compress_dgc;
-extern const struct compress_ops compress_oktopk, compress_hitopk;
+extern const struct compress_ops compress_none, compress_topk, compress_gtopk, compress_randomk, compress_threshold, compress_gaussian_k, compress_dgc;
+extern const struct compress_ops compress_oktopk, compress_hierarchical;
 extern const struct compress_ops compress_bf16, compress_fp16, compress_int8, compress_qsgd, compress_natural, compress_terngrad;
 extern const struct compress_ops compress_onebit, compress_efsign, compress_signsgd;
 extern const struct compress_ops compress_powersgd;
@@ -15,10 +15,10 @@ const struct compress_ops *const compress_list[] = {
 	&compress_gtopk,
 	&compress_randomk,
 	&compress_threshold,
-	&compress_gaussiank,
+	&compress_gaussian_k,
 	&compress_dgc,
 	&compress_oktopk,
-	&compress_hitopk,
+	&compress_hierarchical,
 	&compress_bf16,
 	&compress_fp16,
 	&compress_int8,

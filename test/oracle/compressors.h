@@ -4,8 +4,8 @@
 
 #include "compress_chain.h"
 #include "compress_dgc.h"
-#include "compress_gaussiank.h"
-#include "compress_hitopk.h"
+#include "compress_gaussian_k.h"
+#include "compress_hierarchical.h"
 #include "compress_oktopk.h"
 #include "compress_powersgd.h"
 #include "compress_quantize.h"
@@ -15,12 +15,12 @@
 __attribute__((unused)) static const struct oracle_compressor *const oracle_compressors[] = {
 	&oracle_randomk,
 	&oracle_threshold,
-	&oracle_gaussiank,
+	&oracle_gaussian_k,
 	&oracle_dgc,
 	&oracle_dgc_unmasked,
 	&oracle_dgc_clipped,
 	&oracle_oktopk,
-	&oracle_hitopk,
+	&oracle_hierarchical,
 	&oracle_powersgd,
 	&oracle_topk_fp16,
 	&oracle_topk_bf16,

@@ -48,9 +48,13 @@ static inline void oracle_slowmo_step(struct oracle *o)
 		return;
 	gamma = own->gamma;
 	own->gamma = 0;
-	oracle_mean_to(o, o->average);
+	/* What is sent is z - x_i, the way a gradient points: of a compressor for which the sign of 0 is plus that is another thing than x_i - z. */
+	for (int i = 0; i < o->set->workers; i++)
+		for (int64_t j = 0; j < o->set->n; j++)
+			o->send[i][j] = o->z[j] - o->x[i][j];
+	oracle_average(o, o->send, o->average);
 	for (int64_t j = 0; j < o->set->n; j++) {
-		double went = o->z[j] - o->average[j];
+		double went = o->average[j];
 
 		if (gamma == 0) {
 			o->z[j] -= alpha * went;

@@ -29,14 +29,14 @@
 #include "../../core/config.h"
 #include "sparsify.h"
 
-struct hitopk {
+struct hierarchical {
 	struct sparsify base;           /* base.own: S */
 	int group;                      /* as wished; members() is what it became */
 	float *peer, *sum;              /* a shard each, the longest */
 	struct sparse *list;            /* [member][node][most_k] */
 };
 
-static const struct option hitopk_options[] = {
+static const struct option hierarchical_options[] = {
 	{ "density", OPTION_FLOAT, "0.01", 1e-7, 1, NULL, "share of the elements that is sent" },
 	{ "warmup", OPTION_LIST, "[]", 1e-7, 1, NULL, "densities of the first epochs, e.g. [0.25, 0.0625, 0.015625]" },
 	{ "scope", OPTION_STRING, "\"model\"", 0, 0, "model|bucket", "choose over the whole model, or in each bucket of the schedule" },
@@ -44,7 +44,7 @@ static const struct option hitopk_options[] = {
 	{ 0 },
 };
 
-static int members(const struct hitopk *h, int workers)
+static int members(const struct hierarchical *h, int workers)
 {
 	int g = h->group < workers ? h->group : workers;
 
@@ -64,7 +64,7 @@ static void shard(int64_t n, int g, int m, int64_t *from, int64_t *to)
 }
 
 /* k_m; 0 if there are more members than shards. */
-static int64_t shard_k(const struct hitopk *h, int64_t n, int g, int m)
+static int64_t shard_k(const struct hierarchical *h, int64_t n, int g, int m)
 {
 	int64_t from, to;
 
@@ -72,17 +72,17 @@ static int64_t shard_k(const struct hitopk *h, int64_t n, int g, int m)
 	return from < to ? sparsify_k(&h->base, to - from) : 0;
 }
 
-static int hitopk_init(struct compress *c, const struct config *config)
+static int hierarchical_init(struct compress *c, const struct config *config)
 {
-	struct hitopk *h = c->state;
+	struct hierarchical *h = c->state;
 
 	h->group = (int)config_int(config, "compress.group");
 	return sparsify_init(&h->base, c, config);
 }
 
-static void hitopk_bind(struct compress *c, const struct range *ranges, int count)
+static void hierarchical_bind(struct compress *c, const struct range *ranges, int count)
 {
-	struct hitopk *h = c->state;
+	struct hierarchical *h = c->state;
 	struct device *dev = c->comm->device;
 	int64_t longest = 0;
 
@@ -96,12 +96,12 @@ static void hitopk_bind(struct compress *c, const struct range *ranges, int coun
 }
 
 /* The lists of one member of all nodes. */
-static struct sparse *lists_of(const struct hitopk *h, int nodes, int member) { return h->list + (int64_t)member * nodes * h->base.most_k; }
+static struct sparse *lists_of(const struct hierarchical *h, int nodes, int member) { return h->list + (int64_t)member * nodes * h->base.most_k; }
 
 /* sum = the node's weighted sum of this member's shard, in rank order. v: all of it, weighted. */
 static void reduce_scatter(struct compress *c, const float *v, int64_t n, int g)
 {
-	struct hitopk *h = c->state;
+	struct hierarchical *h = c->state;
 	struct comm *comm = c->comm;
 	const struct device_ops *dev = comm->device->ops;
 	int node = comm->rank / g, me = comm->rank % g;
@@ -122,7 +122,7 @@ static void reduce_scatter(struct compress *c, const float *v, int64_t n, int g)
 /* This member's list to its like in all nodes, then all their lists to all members of this node. */
 static void gather(struct compress *c, int64_t n, int g)
 {
-	struct hitopk *h = c->state;
+	struct hierarchical *h = c->state;
 	struct comm *comm = c->comm;
 	int nodes = comm->size / g, node = comm->rank / g, me = comm->rank % g;
 	int64_t k = shard_k(h, n, g, me), bytes = k * (int64_t)sizeof(struct sparse);
@@ -141,9 +141,9 @@ static void gather(struct compress *c, int64_t n, int g)
 	}
 }
 
-static void hitopk_average(struct compress *c, const struct range *range, const float *in, float *out)
+static void hierarchical_average(struct compress *c, const struct range *range, const float *in, float *out)
 {
-	struct hitopk *h = c->state;
+	struct hierarchical *h = c->state;
 	struct comm *comm = c->comm;
 	const struct device_ops *dev = comm->device->ops;
 	struct stream *s = comm->stream;
@@ -170,9 +170,9 @@ static void hitopk_average(struct compress *c, const struct range *range, const 
 	}
 }
 
-static double hitopk_bytes(const struct compress *c, int64_t n, int workers)
+static double hierarchical_bytes(const struct compress *c, int64_t n, int workers)
 {
-	const struct hitopk *h = c->state;
+	const struct hierarchical *h = c->state;
 	int g = members(h, workers), nodes = workers / g;
 	double k = 0;
 
@@ -181,9 +181,9 @@ static double hitopk_bytes(const struct compress *c, int64_t n, int workers)
 	return (4.0 * (double)n * (g - 1) + sizeof(struct sparse) * k * (workers - 1)) * nodes / workers;
 }
 
-static double hitopk_cost(const struct compress *c, const struct cost_model *m)
+static double hierarchical_cost(const struct compress *c, const struct cost_model *m)
 {
-	const struct hitopk *h = c->state;
+	const struct hierarchical *h = c->state;
 	int g = members(h, m->workers), nodes = m->workers / g;
 	double list = (double)shard_k(h, m->n, g, 0) * sizeof(struct sparse);
 
@@ -191,9 +191,9 @@ static double hitopk_cost(const struct compress *c, const struct cost_model *m)
 	       (nodes - 1) * (m->latency + list * m->per_byte);
 }
 
-static void hitopk_release(struct compress *c)
+static void hierarchical_release(struct compress *c)
 {
-	struct hitopk *h = c->state;
+	struct hierarchical *h = c->state;
 	struct device *dev = c->comm->device;
 
 	dev->ops->mem->free(dev, h->peer);
@@ -202,18 +202,18 @@ static void hitopk_release(struct compress *c)
 	sparsify_release(&h->base, c);
 }
 
-extern const struct compress_ops compress_hitopk;
-const struct compress_ops compress_hitopk = {
-	.name = "hitopk",
+extern const struct compress_ops compress_hierarchical;
+const struct compress_ops compress_hierarchical = {
+	.name = "hierarchical",
 	.paper = "dense inside a node, top-k between nodes: Shi et al., MLSys 2021, arXiv 2010.10458",
-	.options = hitopk_options,
-	.state_size = sizeof(struct hitopk),
-	.init = hitopk_init,
-	.bind = hitopk_bind,
-	.average = hitopk_average,
+	.options = hierarchical_options,
+	.state_size = sizeof(struct hierarchical),
+	.init = hierarchical_init,
+	.bind = hierarchical_bind,
+	.average = hierarchical_average,
 	.epoch = sparsify_on_epoch,
 	.state = sparsify_on_state,
-	.bytes = hitopk_bytes,
-	.cost = hitopk_cost,
-	.release = hitopk_release,
+	.bytes = hierarchical_bytes,
+	.cost = hierarchical_cost,
+	.release = hierarchical_release,
 };

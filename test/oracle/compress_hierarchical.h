@@ -2,41 +2,41 @@
  * Hierarchical top-k (Shi et al., MLSys 2021): nodes of two or three ranks if that divides the world; in each the sum of every shard, and of
  * it the k largest with what was left there. Shards are whole units of 16. A residual is in units of the shard's owner.
  */
-#ifndef ORACLE_COMPRESS_HITOPK_H
-#define ORACLE_COMPRESS_HITOPK_H
+#ifndef ORACLE_COMPRESS_HIERARCHICAL_H
+#define ORACLE_COMPRESS_HIERARCHICAL_H
 
 #include "../../core/die.h"
 #include "compress_list.h"
 
-static inline int hitopk_wish(const struct oracle_setup *p) { return p->density < 0.1 ? 2 : 3; }
+static inline int hierarchical_wish(const struct oracle_setup *p) { return p->density < 0.1 ? 2 : 3; }
 
-static inline int hitopk_members(const struct oracle_setup *p)
+static inline int hierarchical_members(const struct oracle_setup *p)
 {
 	int best = 1;
 
-	for (int g = 1; g <= hitopk_wish(p); g++)
+	for (int g = 1; g <= hierarchical_wish(p); g++)
 		if (p->workers % g == 0)
 			best = g;
 	return best;
 }
 
-static inline int64_t hitopk_begin(int64_t n, int g, int m)
+static inline int64_t hierarchical_begin(int64_t n, int g, int m)
 {
 	int64_t units = (n + 15) / 16, begin = units * m / g * 16;
 
 	return begin < n ? begin : n;
 }
 
-static inline void oracle_hitopk_average(struct oracle *o, int r, double *const in[], double *out)
+static inline void oracle_hierarchical_average(struct oracle *o, int r, double *const in[], double *out)
 {
 	const struct oracle_setup *set = o->set;
 	int64_t from = set->offset[r], n = set->length[r];
-	int g = hitopk_members(set);
+	int g = hierarchical_members(set);
 	struct candidate *c = malloc((size_t)n * sizeof(*c));
 
 	memset(out + from, 0, (size_t)n * sizeof(double));
 	for (int i = 0; i < set->workers; i++) {        /* i owns shard i % g of the node that begins at i - i % g */
-		int64_t begin = from + hitopk_begin(n, g, i % g), end = from + hitopk_begin(n, g, i % g + 1), k;
+		int64_t begin = from + hierarchical_begin(n, g, i % g), end = from + hierarchical_begin(n, g, i % g + 1), k;
 
 		if (begin == end)
 			continue;
@@ -55,22 +55,22 @@ static inline void oracle_hitopk_average(struct oracle *o, int r, double *const 
 	free(c);
 }
 
-static inline int oracle_hitopk_keys(const struct oracle_setup *p, const char **sets)
+static inline int oracle_hierarchical_keys(const struct oracle_setup *p, const char **sets)
 {
-	sets[0] = xasprintf("compress.group=%d", hitopk_wish(p));
+	sets[0] = xasprintf("compress.group=%d", hierarchical_wish(p));
 	return 1;
 }
 
 /* Message by message: each rank sends the shards that are not its own, its list to its like in the other nodes, and all lists of its shard
  * to the others of its node. */
-static inline double oracle_hitopk_bytes(const struct oracle_setup *p, int range)
+static inline double oracle_hierarchical_bytes(const struct oracle_setup *p, int range)
 {
 	int64_t n = p->length[range];
-	int g = hitopk_members(p), nodes = p->workers / g;
+	int g = hierarchical_members(p), nodes = p->workers / g;
 	double bytes = 0;
 
 	for (int i = 0; i < p->workers; i++) {
-		int64_t length = hitopk_begin(n, g, i % g + 1) - hitopk_begin(n, g, i % g);
+		int64_t length = hierarchical_begin(n, g, i % g + 1) - hierarchical_begin(n, g, i % g);
 		double k = length ? (double)oracle_k(p->density, length) : 0;
 
 		bytes += 4.0 * (double)(n - length) + 8 * k * (nodes - 1) + 8 * k * nodes * (g - 1);
@@ -78,12 +78,12 @@ static inline double oracle_hitopk_bytes(const struct oracle_setup *p, int range
 	return bytes;
 }
 
-static const struct oracle_compressor oracle_hitopk = {
-	.name = "hitopk",
+static const struct oracle_compressor oracle_hierarchical = {
+	.name = "hierarchical",
 	.sparse = true,
-	.keys = oracle_hitopk_keys,
-	.average = oracle_hitopk_average,
-	.bytes = oracle_hitopk_bytes,
+	.keys = oracle_hierarchical_keys,
+	.average = oracle_hierarchical_average,
+	.bytes = oracle_hierarchical_bytes,
 };
 
 #endif

@@ -18,31 +18,31 @@
  * Why the list has a fixed length, and what that costs: threshold.c. Nothing gets lost: applied + residuals = inputs.
  *
  * Three passes that only read or add, on a GPU faster than sorting; but the exact top-k of this program needs one and a half (its
- * bound comes from a sample, not from a bell), so here gaussiank is for comparison.
+ * bound comes from a sample, not from a bell), so here gaussian-k is for comparison.
  *
  * Limits: late in training, and over layers of different scale, the bell has heavy tails; after two corrections it may be off
  * by much more than a third, and then sends fewer than k, or has to search.
  */
 #include "sparsify.h"
 
-struct gaussiank {
+struct gaussian_k {
 	struct sparsify base;
 	float *least;                   /* t, in device memory */
 };
 
-static int gaussiank_init(struct compress *c, const struct config *config) { return sparsify_init(c->state, c, config); }
+static int gaussian_k_init(struct compress *c, const struct config *config) { return sparsify_init(c->state, c, config); }
 
-static void gaussiank_bind(struct compress *c, const struct range *ranges, int count)
+static void gaussian_k_bind(struct compress *c, const struct range *ranges, int count)
 {
-	struct gaussiank *g = c->state;
+	struct gaussian_k *g = c->state;
 
 	sparsify_bind(&g->base, c, ranges, count, c->comm->size);
 	g->least = c->comm->device->ops->mem->alloc(c->comm->device, sizeof(*g->least));
 }
 
-static void gaussiank_average(struct compress *c, const struct range *range, const float *in, float *out)
+static void gaussian_k_average(struct compress *c, const struct range *range, const float *in, float *out)
 {
-	struct gaussiank *g = c->state;
+	struct gaussian_k *g = c->state;
 	const struct sparse_ops *ops = c->comm->device->ops->sparse;
 	struct stream *s = c->comm->stream;
 	float *residual = g->base.residual + range->offset;
@@ -53,27 +53,27 @@ static void gaussiank_average(struct compress *c, const struct range *range, con
 	sparsify_sum(&g->base, c, range, k, out);
 }
 
-static void gaussiank_release(struct compress *c)
+static void gaussian_k_release(struct compress *c)
 {
-	struct gaussiank *g = c->state;
+	struct gaussian_k *g = c->state;
 
 	c->comm->device->ops->mem->free(c->comm->device, g->least);
 	sparsify_release(&g->base, c);
 }
 
-extern const struct compress_ops compress_gaussiank;
-const struct compress_ops compress_gaussiank = {
-	.name = "gaussiank",
+extern const struct compress_ops compress_gaussian_k;
+const struct compress_ops compress_gaussian_k = {
+	.name = "gaussian-k",
 	.paper = "top-k by a threshold from mean and deviation: Shi et al., 2019, arXiv 1911.08772",
 	.options = sparsify_options,
 	.halves = true,
-	.state_size = sizeof(struct gaussiank),
-	.init = gaussiank_init,
-	.bind = gaussiank_bind,
-	.average = gaussiank_average,
+	.state_size = sizeof(struct gaussian_k),
+	.init = gaussian_k_init,
+	.bind = gaussian_k_bind,
+	.average = gaussian_k_average,
 	.epoch = sparsify_on_epoch,
 	.state = sparsify_on_state,
 	.bytes = sparsify_list_bytes,
 	.cost = sparsify_list_cost,
-	.release = gaussiank_release,
+	.release = gaussian_k_release,
 };

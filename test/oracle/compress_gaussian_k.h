@@ -2,8 +2,8 @@
  * Gaussian-k (Shi et al., 2019): the threshold of a normal distribution with the data's mean and deviation, tried three times. At density 1
  * everything is sent. A count that a float's rounding of the threshold could change into another decision counts as a close choice.
  */
-#ifndef ORACLE_COMPRESS_GAUSSIANK_H
-#define ORACLE_COMPRESS_GAUSSIANK_H
+#ifndef ORACLE_COMPRESS_GAUSSIAN_K_H
+#define ORACLE_COMPRESS_GAUSSIAN_K_H
 
 #include "compress_list.h"
 
@@ -49,7 +49,7 @@ static inline double gaussian_bound(struct oracle *o, const double *v, int64_t n
 	return bound;
 }
 
-static inline void oracle_gaussiank_average(struct oracle *o, int r, double *const in[], double *out)
+static inline void oracle_gaussian_k_average(struct oracle *o, int r, double *const in[], double *out)
 {
 	const struct oracle_setup *set = o->set;
 	int64_t from = set->offset[r], n = set->length[r], k = oracle_k(oracle_density(o), n);
@@ -62,10 +62,10 @@ static inline void oracle_gaussiank_average(struct oracle *o, int r, double *con
 	}
 }
 
-static const struct oracle_compressor oracle_gaussiank = {
-	.name = "gaussiank",
+static const struct oracle_compressor oracle_gaussian_k = {
+	.name = "gaussian-k",
 	.sparse = true,
-	.average = oracle_gaussiank_average,
+	.average = oracle_gaussian_k_average,
 	.bytes = oracle_list_bytes,
 };
 
