@@ -1,48 +1,8 @@
 #!/bin/sh
 # What the program tells of itself: where time went, what was sent, what was decided, what a run would cost. TAP.
-set -u
-cd "$(dirname "$0")/.." || exit 1
-program=${BUILD:-build/gcc-dnnl}/cocod-train
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT INT TERM
-[ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMP_NUM_THREADS=1
-count=0 failed=0
-
-ok() {  # ok STATUS WHAT
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		failed=$((failed + 1))
-		[ ! -f "$dir/log" ] || sed 's/^/# /' "$dir/log" | tail -n 16
-	fi
-}
-
-cat >"$dir/run.cfg" <<END
-model = { name = "resnet20"; width = 0.25; };
-data = { name = "synthetic"; images = 320; test_images = 70; size = 16; };
-train = { epochs = 2; batch = 16; eval_every = 1; };
-optimizer = { lr = 0.05; };
-device = { threads = 1; };
-output = { overwrite = true; log_every = 3; };
-END
-
-# train RANKS NAME [OPTIONS]: exit status of the run
-train() {
-	ranks=$1 name=$2
-	shift 2
-	set -- --set output.dir="\"$dir/$name\"" "$@" "$dir/run.cfg"
-	if [ "$ranks" = 1 ]; then
-		timeout 300 "$program" "$@" >"$dir/log" 2>&1
-	else
-		ASAN_OPTIONS="detect_leaks=0 ${ASAN_OPTIONS:-}" timeout 600 mpirun -np "$ranks" --oversubscribe --bind-to none \
-			--mca mpi_yield_when_idle 1 "$program" "$@" >"$dir/log" 2>&1            # MPI leaks, by design
-	fi
-}
-value() { sed -n "s/.*\"$2\": \"*\([^\",]*\).*/\1/p" "$dir/$1/summary.json"; }
-said() { grep -q "$1" "$dir/log"; }
+# shellcheck source=test/run_kit.sh
+. "$(dirname "$0")/run_kit.sh"
+small 0.25
 # spent RANK COLUMN: of the last table: 1 step, 2 computing, 3 data, 4 comm, 5 exposed
 spent() { awk -v rank="$1" -v c="$2" '$1 == "rank" && $2 == rank && NF >= 8 && $3 ~ /^[0-9.]+$/ { print $(c + 2) }' "$dir/log"; }
 
@@ -116,5 +76,4 @@ for algorithm in ssgd cocod ssp asp; do
 	ok $? "$algorithm over two servers: --dry-run in one process predicts what it does in four"
 done
 
-echo "1..$count"
-[ $failed = 0 ]
+ended

@@ -80,7 +80,7 @@ static struct oracle_setup vrl(int period, int optimizer, bool warmup)
 	struct oracle_setup p = setup(&oracle_vrl, DENSE, 1, period, optimizer, uneven, "model", "size");
 
 	p.key[VRL_WARMUP] = warmup;
-	p.key[VRL_MOMENTUM] = 1;
+	setup_merged(&p, SHARE);
 	return p;
 }
 
@@ -141,7 +141,7 @@ static void test_vrl(void)
 
 		p.method = (enum oracle_method)m;
 		p.density = 0.1;
-		all_ok(refused(&p, "works with no compressor"), "vrl refuses %s", method_name[m]);
+		all_ok(refused(&p, "takes no compressor"), "vrl refuses %s", method_name[m]);
 	}
 }
 

@@ -1,45 +1,9 @@
 #!/bin/sh
 # Parameter servers as a user runs them: whole trainings with a server among the ranks, what they leave behind, and what is
 # refused. TAP.
-set -u
-program=${BUILD:-build/gcc-dnnl}/cocod-train
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT INT TERM
-[ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMP_NUM_THREADS=1
-count=0 failed=0
-
-ok() {  # ok STATUS WHAT
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		failed=$((failed + 1))
-		[ ! -f "$dir/log" ] || sed 's/^/# /' "$dir/log" | tail -n 8
-	fi
-}
-
-cat >"$dir/run.cfg" <<END
-model = { name = "resnet20"; width = 0.5; };
-data = { name = "synthetic"; images = 320; test_images = 70; size = 16; };
-train = { epochs = 2; batch = 16; eval_every = 1; };
-optimizer = { lr = 0.05; };
-topology = { kind = "ps"; };
-device = { threads = 1; };
-output = { overwrite = true; log_every = 3; };
-END
-
-# train RANKS NAME [OPTIONS]: exit status of the run
-train() {
-	ranks=$1 name=$2
-	shift 2
-	ASAN_OPTIONS="detect_leaks=0 ${ASAN_OPTIONS:-}" timeout 300 mpirun -np "$ranks" --oversubscribe --bind-to none \
-		--mca mpi_yield_when_idle 1 "$program" --set output.dir="\"$dir/$name\"" "$@" "$dir/run.cfg" >"$dir/log" 2>&1
-}
-value() { sed -n "s/.*\"$2\": \"*\([^\",]*\).*/\1/p" "$dir/$1/summary.json"; }
-same() { [ -n "$(value "$1" params_sha256)" ] && [ "$(value "$1" params_sha256)" = "$(value "$2" params_sha256)" ]; }
-said() { grep -q "$1" "$dir/log"; }
+# shellcheck source=test/run_kit.sh
+. "$(dirname "$0")/run_kit.sh"
+small 0.5 'topology = { kind = "ps"; };'
 below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && a <= b) }'; }
 
 # ---- sums over servers ----
@@ -120,5 +84,4 @@ refused "a batch for the server" 'lists 3 batch sizes, but 2 workers' --set 'tra
 refused "reading less often than staleness allows" 'older than sync.staleness' --set sync.algorithm=ssp --set sync.staleness=1 \
 	--set sync.read_every=3
 
-echo "1..$count"
-[ $failed = 0 ]
+ended

@@ -1,48 +1,9 @@
 #!/bin/sh
 # The program as a user runs it: whole trainings on tiny synthetic sets, by what they leave behind. Fingerprints of the parameters
 # (params_sha256) tell whether two runs did the same arithmetic to the last bit.
-set -u
-cd "$(dirname "$0")/.." || exit 1
-program=${BUILD:-build/gcc-dnnl}/cocod-train
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT INT TERM
-[ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMP_NUM_THREADS=1
-count=0 failed=0
-
-ok() {  # ok STATUS WHAT
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		failed=$((failed + 1))
-		[ ! -f "$dir/log" ] || sed 's/^/# /' "$dir/log" | tail -n 8
-	fi
-}
-
-cat >"$dir/run.cfg" <<END
-model = { name = "resnet20"; width = 0.5; };
-data = { name = "synthetic"; images = 320; test_images = 70; size = 16; };
-train = { epochs = 2; batch = 16; eval_every = 1; };
-optimizer = { lr = 0.05; };
-device = { threads = 1; };
-output = { overwrite = true; log_every = 3; };
-END
-
-# train RANKS NAME [OPTIONS]: exit status of the run
-train() {
-	ranks=$1 name=$2
-	shift 2
-	if [ "$ranks" = 1 ]; then
-		timeout 300 "$program" --set output.dir="\"$dir/$name\"" "$@" "$dir/run.cfg" >"$dir/log" 2>&1
-	else
-		ASAN_OPTIONS="detect_leaks=0 ${ASAN_OPTIONS:-}" timeout 900 mpirun -np "$ranks" --oversubscribe --bind-to none "$program" \
-			--set output.dir="\"$dir/$name\"" "$@" "$dir/run.cfg" >"$dir/log" 2>&1    # MPI leaks, by design
-	fi
-}
-value() { sed -n "s/.*\"$2\": \"*\([^\",]*\).*/\1/p" "$dir/$1/summary.json"; }
-same() { [ -n "$(value "$1" params_sha256)" ] && [ "$(value "$1" params_sha256)" = "$(value "$2" params_sha256)" ]; }
+# shellcheck source=test/run_kit.sh
+. "$(dirname "$0")/run_kit.sh"
+small 0.5
 
 # ---- what a run leaves behind ----
 
@@ -151,5 +112,4 @@ train 2 far --dry-run --set sync.algorithm=diloco && grep -q '^warning: .*after 
 ok $? "a period longer than the run is warned of"
 train 1 far --dry-run --set sync.algorithm=diloco && ! grep -q '^warning: .*after 500' "$dir/log"; ok $? "  but not one worker alone"
 
-echo "1..$count"
-[ $failed = 0 ]
+ended

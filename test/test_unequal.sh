@@ -1,46 +1,9 @@
 #!/bin/sh
 # Unequal data and unequal workers, as a user runs them: partitions, policies at a synchronisation, slower ranks, batches proportional
 # to speed. TAP.
-set -u
-program=${BUILD:-build/gcc-dnnl}/cocod-train
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT INT TERM
-[ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMP_NUM_THREADS=1
-count=0 failed=0
-
-ok() {  # ok STATUS WHAT
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		failed=$((failed + 1))
-		[ ! -f "$dir/log" ] || sed 's/^/# /' "$dir/log" | tail -n 8
-	fi
-}
-
-cat >"$dir/run.cfg" <<END
-model = { name = "resnet20"; width = 0.25; };
-data = { name = "synthetic"; images = 320; test_images = 70; size = 16; };
-train = { epochs = 2; batch = 16; eval_every = 1; };
-optimizer = { lr = 0.05; };
-sync = { algorithm = "cocod"; };
-device = { threads = 1; };
-output = { overwrite = true; log_every = 3; };
-END
-
-# train RANKS NAME [OPTIONS]: exit status of the run
-train() {
-	ranks=$1 name=$2
-	shift 2
-	ASAN_OPTIONS="detect_leaks=0 ${ASAN_OPTIONS:-}" timeout 900 mpirun -np "$ranks" --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 \
-		"$program" --set output.dir="\"$dir/$name\"" "$@" "$config" >"$dir/log" 2>&1               # MPI leaks, by design
-}
-config=$dir/run.cfg
-value() { sed -n "s/.*\"$2\": \"*\([^\"]*[^\",]\)\"*,*$/\1/p" "$dir/$1/summary.json"; }
-same() { [ -n "$(value "$1" params_sha256)" ] && [ "$(value "$1" params_sha256)" = "$(value "$2" params_sha256)" ]; }
-differ() { [ -n "$(value "$1" params_sha256)" ] && ! same "$1" "$2"; }
+# shellcheck source=test/run_kit.sh
+. "$(dirname "$0")/run_kit.sh"
+small 0.25 'sync = { algorithm = "cocod"; };'
 
 # ---- who owns what ----
 
@@ -118,5 +81,4 @@ ok $? "measured: rank 2 is slower and gets less than half, together 48: $(value 
 awk "BEGIN { exit !($ratio >= 1.5) }"; ok $? "one of three workers three times slower: $said"
 awk "BEGIN { exit !($loss < 1.2) }"; ok $? "  a loss worth the name: below 1.2, chance has 1.39"
 
-echo "1..$count"
-[ $failed = 0 ]
+ended

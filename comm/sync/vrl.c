@@ -22,7 +22,7 @@
  * with rate 0 leaves nothing to learn from that step.
  *
  * Momentum: the optimizer's state vectors are averaged with the models (the authors' code does it for momentum), so that a worker's own
- * direction does not outlive a period; average_momentum = false keeps them local, at the volume of Local SGD.
+ * direction does not outlive a period: sync.momentum is "average" here unless it is said. "local" has the volume of Local SGD.
  *
  * No compressor: with error feedback, what is not sent now comes later, while Delta_i takes it for a bias now: xhat - x_i is then minus
  * the worker's own movement, the next period cancels all of it, and only one period of every 1/density would move the model. Taking
@@ -31,15 +31,13 @@
  *
  * Limits: at the end of each period the exchanges are exposed in full; three vectors beside the model.
  */
-#include <string.h>
-
 #include "../../core/config.h"
 #include "../../core/die.h"
 #include "lr_sum.h"
 
 struct vrl {
 	int64_t period;
-	bool warmup, average_momentum;
+	bool warmup;
 	struct lr_sum rate;
 	float *z, *d, *u;
 	struct event *done;
@@ -48,7 +46,7 @@ struct vrl {
 static const struct option vrl_options[] = {
 	{ "period", OPTION_INT, "20", 1, 1000000, NULL, "k: local steps between two averagings" },
 	{ "warmup", OPTION_BOOL, "false", 0, 0, NULL, "VRL-SGD-W: the first period is one step" },
-	{ "average_momentum", OPTION_BOOL, "true", 0, 0, NULL, "averages the optimizer's state with the models" },
+	{ "momentum", OPTION_STRING, "\"average\"", 0, 0, "local|average|reset", "as of all, but averaged unless it is said otherwise" },
 	{ 0 },
 };
 
@@ -56,16 +54,10 @@ static int vrl_init(struct sync *s, const struct config *config)
 {
 	struct vrl *state = s->state;
 
-	if (strcmp(s->compress.ops->name, "none")) {
-		error("sync.algorithm = \"vrl\" (%s) works with no compressor, and compress.method is \"%s\" (%s)",
-		      config_origin(config, "sync.algorithm"), s->compress.ops->name, config_origin(config, "compress.method"));
-		return hint("its correction would take for a bias what the compressor only sends later; use compress.method = \"none\", or local");
-	}
 	state->period = config_int(config, "sync.period");
 	state->warmup = config_bool(config, "sync.warmup");
-	state->average_momentum = config_bool(config, "sync.average_momentum");
 	s->alone = state->warmup ? 1 : state->period;
-	return 0;
+	return sync_dense_only(s, config, "its correction would take for a bias what a compressor only sends later");
 }
 
 static void vrl_bind(struct sync *s)
@@ -77,14 +69,6 @@ static void vrl_bind(struct sync *s)
 	state->u = sync_vector(s);
 	state->done = s->device->ops->stream->event_open(s->device);
 	s->device->ops->mem->copy(s->compute, state->z, s->x, (size_t)s->n * sizeof(float), COPY_DEVICE);
-}
-
-/* State vectors of the optimizer that travel with the model. */
-static int momenta(const struct sync *s)
-{
-	const struct vrl *state = s->state;
-
-	return state->average_momentum ? s->optimizer->ops->slots(s->optimizer) : 0;
 }
 
 static bool is_due(const struct vrl *state, int64_t t) { return (state->warmup ? t : t + 1) % state->period == 0; }
@@ -107,12 +91,11 @@ static void vrl_step(struct sync *s, int64_t t)
 	if (carry >= 0)
 		vec->axpby(s->compute, s->n, -1, state->d, (float)carry, state->u);
 	sync_average(s, state->d, state->d, state->done);
-	for (int i = 0; i < momenta(s); i++)
-		sync_average(s, s->optimizer->state[i], s->optimizer->state[i], state->done);
 	s->device->ops->stream->wait(s->compute, state->done);
 	if (carry >= 0)
 		vec->axpby(s->compute, s->n, 1, state->d, 1, state->u);
 	vec->adopt(s->compute, s->n, state->d, state->z, s->x);
+	sync_merged(s);
 }
 
 static void vrl_state(struct sync *s, struct state_visitor *v)
@@ -128,14 +111,14 @@ static double vrl_bytes(const struct sync *s, int workers)
 {
 	const struct vrl *state = s->state;
 
-	return (1 + momenta(s)) * sync_average_bytes(s, workers) / (double)state->period;
+	return sync_merge_bytes(s, workers) / (double)state->period;
 }
 
 static double vrl_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct vrl *state = s->state;
 
-	return m->forward + m->backward + (1 + momenta(s)) * sync_average_cost(s, m) / (double)state->period;
+	return m->forward + m->backward + (sync_average_cost(s, m) + sync_merged_cost(s, m)) / (double)state->period;
 }
 
 static void vrl_release(struct sync *s)
@@ -154,6 +137,7 @@ const struct sync_ops sync_vrl = {
 	.paper = "VRL-SGD: Liang et al., 2019, arXiv 1912.12844",
 	.topology = "all-reduce|ps",
 	.options = vrl_options,
+	.averages_models = true,
 	.state_size = sizeof(struct vrl),
 	.init = vrl_init,
 	.bind = vrl_bind,

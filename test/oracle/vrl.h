@@ -7,10 +7,10 @@
 
 #include "local.h"
 
-enum { VRL_WARMUP, VRL_MOMENTUM };
+enum { VRL_WARMUP };
 
 struct oracle_vrl_own {
-	double *delta[ORACLE_WORKERS], *mean;
+	double *delta[ORACLE_WORKERS];
 	double gammas;                  /* of the period so far */
 };
 
@@ -18,7 +18,6 @@ static inline void oracle_vrl_open(struct oracle *o)
 {
 	struct oracle_vrl_own *own = o->own;
 
-	own->mean = oracle_vector(o);
 	for (int i = 0; i < o->set->workers; i++)
 		own->delta[i] = oracle_vector(o);
 }
@@ -27,28 +26,12 @@ static inline void oracle_vrl_draw(struct oracle_setup *p, struct rng *rng, int6
 {
 	(void)steps;
 	p->key[VRL_WARMUP] = (double)rng_below(rng, 2);
-	p->key[VRL_MOMENTUM] = (double)rng_below(rng, 2);
 }
 
 static inline int oracle_vrl_keys(const struct oracle_setup *p, const char **sets)
 {
 	sets[0] = xasprintf("sync.warmup=%s", p->key[VRL_WARMUP] ? "true" : "false");
-	sets[1] = xasprintf("sync.average_momentum=%s", p->key[VRL_MOMENTUM] ? "true" : "false");
-	return 2;
-}
-
-static inline void oracle_vrl_share(struct oracle *o, double *const vector[])
-{
-	struct oracle_vrl_own *own = o->own;
-
-	oracle_average(o, vector, own->mean);
-	for (int i = 0; i < o->set->workers; i++)
-		memcpy(vector[i], own->mean, (size_t)o->set->n * sizeof(double));
-}
-
-static inline int oracle_vrl_momenta(const struct oracle_setup *p)
-{
-	return !p->key[VRL_MOMENTUM] ? 0 : p->adamw ? 2 : p->momentum != 0;
+	return 1;
 }
 
 static inline void oracle_vrl_step(struct oracle *o)
@@ -68,12 +51,9 @@ static inline void oracle_vrl_step(struct oracle *o)
 	for (int i = 0; i < p->workers && own->gammas > 0; i++)
 		for (int64_t j = 0; j < p->n; j++)
 			own->delta[i][j] += (o->z[j] - o->x[i][j]) / own->gammas;
-	if (oracle_vrl_momenta(p) > 0)
-		oracle_vrl_share(o, o->m);
-	if (oracle_vrl_momenta(p) > 1)
-		oracle_vrl_share(o, o->s);
 	own->gammas = 0;
 	oracle_adopt(o);
+	oracle_merged(o);
 }
 
 /* sum w_i x_i = x_0 - sum w_i lr g_i: the corrections cancel each other. */
@@ -83,20 +63,15 @@ static inline double oracle_vrl_worth(const struct oracle_setup *p, const struct
 	return trace_x(t, j) + t->moved[j];
 }
 
-static inline double oracle_vrl_bytes(const struct oracle_setup *p, double unit)
-{
-	return (1 + oracle_vrl_momenta(p)) * unit / (double)p->period;
-}
-
 static const struct oracle_algorithm oracle_vrl = {
 	.name = "vrl",
 	.dense_only = true,
+	.merges = true,
 	.own = sizeof(struct oracle_vrl_own),
 	.draw = oracle_vrl_draw,
 	.keys = oracle_vrl_keys,
 	.open = oracle_vrl_open,
 	.step = oracle_vrl_step,
-	.bytes_per_step = oracle_vrl_bytes,
 	.worth = oracle_vrl_worth,
 };
 
