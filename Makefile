@@ -124,9 +124,14 @@ $(BUILD)/libcocod.a: $(LIB_OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 # Whatever else changes what an object is (CFLAGS, CUDA_ARCH, PREFIX, the compiler's version) makes all of them anew.
-FLAGS := $(subst ','\'',$(filter-out $(WARN),$(ALL_CFLAGS)) $(if $(filter 1,$(CUDA)),$(NVCC) $(CUDA_ARCH) $(CUDA_CFLAGS)) $(shell $(CC) -dumpfullversion -dumpversion 2>/dev/null))
+# What only the CUDA objects are made from is theirs: CUDA=0 and CUDA=1 in turn cost nothing.
+FLAGS := $(subst ','\'',$(filter-out $(WARN),$(ALL_CFLAGS)) $(shell $(CC) -dumpfullversion -dumpversion 2>/dev/null))
+CUDA_FLAGS := $(subst ','\'',$(NVCC) $(CUDA_ARCH) $(CUDA_CFLAGS))
+keep_text = $(Q)mkdir -p $(@D) && echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
 $(BUILD)/flags: FORCE
-	$(Q)mkdir -p $(@D) && echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+	$(call keep_text,$(FLAGS))
+$(BUILD)/cuda/flags: FORCE
+	$(call keep_text,$(CUDA_FLAGS))
 FORCE:
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
@@ -145,10 +150,10 @@ $(foreach i,$(ISAS),$(eval $(call kernel_rule,$(i))))
 NVCC_FLAGS = -std=c++17 -O3 $(foreach a,$(CUDA_ARCH),-gencode=arch=$(patsubst sm_%,compute_%,$(a)),code=$(a)) -lineinfo \
 	$(if $(filter 1,$(WERROR)),-Werror all-warnings -Xcompiler -Werror) -Xcompiler -Wall,-Wextra \
 	-Xcompiler -fPIC,-fvisibility=hidden,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics
-$(BUILD)/cuda/%.cu.o: %.cu $(BUILD)/flags
+$(BUILD)/cuda/%.cu.o: %.cu $(BUILD)/flags $(BUILD)/cuda/flags
 	@echo "  NVCC  $<"
 	$(Q)mkdir -p $(@D) && $(NVCC) $(NVCC_FLAGS) -MD -MF $(@:.o=.d) -c $< -o $@
-$(BUILD)/cuda/%.c.o: %.c $(BUILD)/flags
+$(BUILD)/cuda/%.c.o: %.c $(BUILD)/flags $(BUILD)/cuda/flags
 	@echo "  CC    $< (CUDA)"
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden $(CUDA_CFLAGS) -MMD -MP -c $< -o $@
 $(BUILD)/libcocod-cuda.so: $(CUDA_OBJ)
