@@ -154,8 +154,8 @@ struct sparse_ops {
 	/* gTop-k's operator: the k largest |.| of the index-wise sum of two lists of k (ties: lower index), sorted by index.
 	 * A sum of exactly 0 counts as a value. out differs from both. If the union has fewer than k, it cannot: each has k. */
 	void (*merge)(struct stream *, int64_t k, const struct sparse *a, const struct sparse *b, struct sparse *out, void *work);
-	/* alive[j] &= own[j].index is in list (k of each). */
-	void (*survive)(struct stream *, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive);
+	/* alive[j] &= own[j].index is in list (k of each), and is alive there: kept[its place], or kept is NULL. */
+	void (*survive)(struct stream *, int64_t k, const struct sparse *own, const struct sparse *list, const uint8_t *kept, uint8_t *alive);
 	/* What did not survive goes back: residual[own[j].index] += own[j].value where !alive[j]. */
 	void (*put_back)(struct stream *, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual);
 	/* Values to the nearest half (ties to even; beyond the largest one: the largest), wire: sparse_half_bytes(k), 4-byte aligned.

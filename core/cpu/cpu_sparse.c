@@ -162,13 +162,14 @@ static void run_survive(void *args, int team)
 	for (int64_t i = 0; i < a->k; i++) {
 		while (j < a->k && a->other[j].index < a->in[i].index)
 			j++;
-		a->alive[i] = a->alive[i] && j < a->k && a->other[j].index == a->in[i].index;
+		a->alive[i] = a->alive[i] && j < a->k && a->other[j].index == a->in[i].index && (!a->survived || a->survived[j]);
 	}
 }
 
-static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
+static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, const uint8_t *kept,
+                           uint8_t *alive)
 {
-	QUEUE(s, run_survive, .k = k, .in = own, .other = list, .alive = alive);
+	QUEUE(s, run_survive, .k = k, .in = own, .other = list, .survived = kept, .alive = alive);
 }
 
 static void run_put_back(void *args, int team)

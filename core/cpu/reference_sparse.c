@@ -224,13 +224,17 @@ static void run_survive(void *args, int team)
 	const struct list_args *a = args;
 
 	(void)team;
-	for (int64_t j = 0; j < a->k; j++)
-		a->alive[j] = a->alive[j] && lookup(a->other, a->k, a->in[j].index);
+	for (int64_t j = 0; j < a->k; j++) {
+		const struct sparse *twin = lookup(a->other, a->k, a->in[j].index);
+
+		a->alive[j] = a->alive[j] && twin && (!a->survived || a->survived[twin - a->other]);
+	}
 }
 
-static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
+static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, const uint8_t *kept,
+                           uint8_t *alive)
 {
-	QUEUE(s, run_survive, .k = k, .in = own, .other = list, .alive = alive);
+	QUEUE(s, run_survive, .k = k, .in = own, .other = list, .survived = kept, .alive = alive);
 }
 
 static void run_put_back(void *args, int team)

@@ -121,20 +121,21 @@ static void sparse_clear(struct stream *s, int64_t k, const struct sparse *list,
 	launch(s, "clear", grid_for(s, k), THREADS, clear, k, list, y);
 }
 
-__global__ void __launch_bounds__(THREADS) mark(int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
+__global__ void __launch_bounds__(THREADS) mark(int64_t k, const struct sparse *own, const struct sparse *list, const uint8_t *kept, uint8_t *alive)
 {
 	FOR_EACH(j, k) {
 		if (alive[j]) {
 			int64_t at = lower_bound(list, k, own[j].index);
 
-			alive[j] = at < k && list[at].index == own[j].index;
+			alive[j] = at < k && list[at].index == own[j].index && (!kept || kept[at]);
 		}
 	}
 }
 
-static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
+static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, const uint8_t *kept,
+                           uint8_t *alive)
 {
-	launch(s, "survive", grid_for(s, k), THREADS, mark, k, own, list, alive);
+	launch(s, "survive", grid_for(s, k), THREADS, mark, k, own, list, kept, alive);
 }
 
 __global__ void __launch_bounds__(THREADS) return_lost(int64_t k, const struct sparse *own, const uint8_t *alive, float *residual)

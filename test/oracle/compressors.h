@@ -5,6 +5,7 @@
 #include "compress_chain.h"
 #include "compress_dgc.h"
 #include "compress_gaussiank.h"
+#include "compress_gtopk.h"
 #include "compress_hitopk.h"
 #include "compress_oktopk.h"
 #include "compress_powersgd.h"
@@ -13,6 +14,8 @@
 #include "compress_threshold.h"
 
 __attribute__((unused)) static const struct oracle_compressor *const oracle_compressors[] = {
+	&oracle_gtopk_whole,
+	&oracle_gtopk_lossy,
 	&oracle_randomk,
 	&oracle_threshold,
 	&oracle_gaussiank,
