@@ -135,9 +135,9 @@ struct draw {
 };
 
 struct sparse_ops {
-	size_t (*work_size)(int64_t n, int64_t k);      /* bytes of scratch that topk() and merge() need for these sizes */
+	size_t (*work_size)(int64_t n, int64_t k);      /* bytes of scratch that those below need for these sizes */
 	/* Error feedback and exact top-k: acc = residual + in; out = the k largest |acc| (ties: lower index wins), sorted by index;
-	 * residual = acc with those k set to zero. 1 <= k <= n <= 2^32 - 1. */
+	 * residual = acc with those k set to zero. 1 <= k <= n <= 2^32 - 1. in may be NULL: acc = residual. */
 	void (*topk)(struct stream *, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out, void *work);
 	/* As topk(), but of those alone whose magnitude is not 0 and at least *least (in device memory, >= 0). Are they fewer than k, holes
 	 * follow. */
@@ -147,6 +147,9 @@ struct sparse_ops {
 	 * variable is beyond z deviations with probability k / n. Then up to twice: are they fewer than 2/3 k, half of it, are they
 	 * more than 4/3 k, one and a half times. 0 for k = n. The last bit depends on the order of the sums. */
 	void (*normal_bound)(struct stream *, int64_t n, int64_t k, const float *x, const float *y, float *least);
+	/* What about k of the magnitudes |x + y| reach (y NULL: |x|), by a sample: *least = the sample_rank()-th largest of sample_count() of
+	 * them, those at sample_place() (formulas.h). 0 for k = n. */
+	void (*sample_bound)(struct stream *, int64_t n, int64_t k, const float *x, const float *y, float *least, void *work);
 	void (*scale)(struct stream *, int64_t k, float a, const struct sparse *in, struct sparse *out);     /* out may be in */
 	/* These two pass over holes. */
 	void (*scatter_add)(struct stream *, int64_t k, float a, const struct sparse *in, float *y);         /* y[i] += a v */

@@ -26,6 +26,11 @@ int sparsify_init(struct sparsify *s, struct compress *c, const struct config *c
 	return 0;
 }
 
+void sparsify_selection(struct sparsify *s, const struct config *config)
+{
+	s->sampled = !strcmp(config_string(config, "compress.selection"), "sampled");
+}
+
 static int64_t count_at(double density, int64_t n)
 {
 	int64_t k = (int64_t)(density * (double)n);
@@ -58,6 +63,22 @@ void sparsify_bind(struct sparsify *s, struct compress *c, const struct range *r
 	s->own = mem->alloc(dev, (size_t)s->most_k * sizeof(struct sparse));
 	s->list = mem->alloc(dev, (size_t)s->most_k * sizeof(struct sparse) * (size_t)lists);
 	s->work = mem->alloc(dev, work);
+	if (s->sampled)
+		s->least = mem->alloc(dev, sizeof(*s->least));
+}
+
+void sparsify_choose(struct sparsify *s, struct compress *c, const struct range *range, int64_t k, const float *in, struct sparse *out)
+{
+	const struct sparse_ops *ops = c->comm->device->ops->sparse;
+	struct stream *stream = c->comm->stream;
+	float *residual = s->residual + range->offset;
+
+	if (!s->sampled) {
+		ops->topk(stream, range->n, k, in, residual, out, s->work);
+		return;
+	}
+	ops->sample_bound(stream, range->n, k, in, residual, s->least, s->work);
+	ops->select(stream, range->n, k, s->least, in, residual, out, s->work);
 }
 
 void sparsify_release(struct sparsify *s, struct compress *c)
@@ -68,6 +89,7 @@ void sparsify_release(struct sparsify *s, struct compress *c)
 	mem->free(c->comm->device, s->own);
 	mem->free(c->comm->device, s->list);
 	mem->free(c->comm->device, s->work);
+	mem->free(c->comm->device, s->least);
 }
 
 /* Of a list of k. Of 8 bytes a pair, or fewer: `list` has room for either. */

@@ -292,6 +292,7 @@ const struct sparse_ops cpu_sparse_ops = {
 	.topk = sparse_topk,
 	.select = sparse_select,
 	.normal_bound = sparse_normal_bound,
+	.sample_bound = cpu_sample_bound,
 	.scale = sparse_scale,
 	.scatter_add = sparse_scatter_add,
 	.clear = sparse_clear,

@@ -42,8 +42,9 @@ static int64_t merge_tiles(int64_t k) { return (2 * k + TILE - 1) / TILE; }
 static size_t work_size(int64_t n, int64_t k)
 {
 	size_t topk = topk_bytes(n, k), merge = select_bytes(merge_tiles(k), 2 * (size_t)k * sizeof(struct sparse));
+	size_t sample = topk_sample_bytes(n), most = topk > merge ? topk : merge;
 
-	return topk > merge ? topk : merge;
+	return most > sample ? most : sample;
 }
 
 // Places both lists in one, by index: an element's place is its place in its own list plus how many of the other come before. Of
@@ -305,6 +306,6 @@ static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struc
 }
 
 const struct sparse_ops cuda_sparse_ops = {
-	work_size, topk_run, topk_select, normal_bound_run, sparse_scale, sparse_scatter_add, sparse_clear, sparse_merge, sparse_survive,
+	work_size, topk_run, topk_select, normal_bound_run, topk_sample_bound, sparse_scale, sparse_scatter_add, sparse_clear, sparse_merge, sparse_survive,
 	sparse_put_back, sparse_pack, sparse_unpack, sparse_quantiles, sparse_split, sparse_put_back_zero, sparse_take_drawn, sparse_put_drawn,
 };

@@ -11,11 +11,13 @@
 #include "compress_powersgd.h"
 #include "compress_quantize.h"
 #include "compress_randomk.h"
+#include "compress_sampled.h"
 #include "compress_threshold.h"
 
 __attribute__((unused)) static const struct oracle_compressor *const oracle_compressors[] = {
 	&oracle_gtopk_whole,
 	&oracle_gtopk_lossy,
+	&oracle_topk_sampled,
 	&oracle_randomk,
 	&oracle_threshold,
 	&oracle_gaussiank,
