@@ -172,8 +172,9 @@ HOST_DEVICE int64_t sample_place(int64_t n, int64_t m, int64_t i)
  * threshold has among them. 1 <= k <= n < 2^32. */
 HOST_DEVICE int64_t sample_count(int64_t n, int64_t k)
 {
-	int64_t m = 64 * n / k, most = n / 4 < TOPK_SAMPLES ? n / 4 : TOPK_SAMPLES;
+	int64_t m = 64 * n / k, most = TOPK_SAMPLES;
 
+	most = n / 4 < most ? n / 4 : most;
 	m = m < most ? m : most;
 	return m > 1 ? m : 1;
 }
