@@ -174,9 +174,9 @@ struct sparse_ops {
 	              struct sparse *block, float *residual);
 	/* What is 0 in the result goes back: residual[own[j].index] += own[j].value where result is 0 there. Passes over holes. */
 	void (*put_back_zero)(struct stream *, int64_t k, const struct sparse *own, const float *result, float *residual);
-	/* At the k places that the draw gives, in its order: value[j] = a x, and x = 0; y = value[j]. */
+	/* At the k places that the draw gives, in its order: value[j] = a x, and x = 0; y += a value[j]. */
 	void (*take_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, float a, float *x, float *value);
-	void (*put_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, const float *value, float *y);
+	void (*add_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, float a, const float *value, float *y);
 };
 
 /* ---- matrices of low rank ---- */

@@ -199,13 +199,13 @@ static void test_drawn(struct rig *r)
 		r->ops->sparse->take_drawn(r->stream, n, k, &draw, 0.3f, on_device(&x), on_device(&value));
 		ref.ops->sparse->take_drawn(ref.stream, n, k, &draw, 0.3f, x.want, value.want);
 		wrong += !pull(&x) || memcmp(x.got, x.want, (size_t)n * 4) || !pull(&value) || memcmp(value.got, value.want, (size_t)k * 4);
-		r->ops->sparse->put_drawn(r->stream, n, k, &draw, on_device(&value), on_device(&x));
-		ref.ops->sparse->put_drawn(ref.stream, n, k, &draw, value.want, x.want);
+		r->ops->sparse->add_drawn(r->stream, n, k, &draw, 1, on_device(&value), on_device(&x));
+		ref.ops->sparse->add_drawn(ref.stream, n, k, &draw, 1, value.want, x.want);
 		wrong += !pull(&x) || memcmp(x.got, x.want, (size_t)n * 4);
 		array_close(&x);
 		array_close(&value);
 	}
-	ok(wrong == 0, "take_drawn and put_drawn as the reference");
+	ok(wrong == 0, "take_drawn and add_drawn as the reference");
 }
 
 /* Ok-Topk's: regions that are empty and that are too full, lists with holes at their end. */

@@ -108,7 +108,7 @@ static void dgc_average(struct compress *c, const struct range *range, const flo
 		g = out + range->offset;
 	}
 	dev->vec->axpby(s, range->n, 1, g, d->momentum, u);
-	sparsify_choose(&d->base, c, range, k, u, mine);
+	sparsify_choose(&d->base, c, range->n, k, u, d->base.residual + range->offset, mine);
 	if (d->masking)
 		dev->sparse->clear(s, k, mine, u);
 	sparsify_sum(&d->base, c, range, k, out);

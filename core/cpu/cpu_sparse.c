@@ -268,7 +268,7 @@ static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const stru
 	cpu_run(s, run_take_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, NULL, x, value }, sizeof(struct draw_args));
 }
 
-static void run_put_drawn(void *args, int team)
+static void run_add_drawn(void *args, int team)
 {
 	const struct draw_args *a = args;
 	int64_t place[DRAW_BLOCK];
@@ -278,13 +278,13 @@ static void run_put_drawn(void *args, int team)
 		int count = places(&a->plan, j, place);
 
 		for (int i = 0; i < count; i++)
-			a->x[place[i]] = a->in[j + i];
+			a->x[place[i]] += a->a * a->in[j + i];
 	}
 }
 
-static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+static void sparse_add_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, const float *value, float *y)
 {
-	cpu_run(s, run_put_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), 1, value, y, NULL }, sizeof(struct draw_args));
+	cpu_run(s, run_add_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, value, y, NULL }, sizeof(struct draw_args));
 }
 
 const struct sparse_ops cpu_sparse_ops = {
@@ -305,5 +305,5 @@ const struct sparse_ops cpu_sparse_ops = {
 	.split = cpu_split,
 	.put_back_zero = cpu_put_back_zero,
 	.take_drawn = sparse_take_drawn,
-	.put_drawn = sparse_put_drawn,
+	.add_drawn = sparse_add_drawn,
 };

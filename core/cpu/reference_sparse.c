@@ -362,18 +362,18 @@ static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const stru
 	cpu_run(s, run_take_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, NULL, x, value }, sizeof(struct draw_args));
 }
 
-static void run_put_drawn(void *args, int team)
+static void run_add_drawn(void *args, int team)
 {
 	const struct draw_args *a = args;
 
 	(void)team;
 	for (int64_t j = 0; j < (int64_t)a->plan.k; j++)
-		a->x[place_of(&a->plan, j)] = a->in[j];
+		a->x[place_of(&a->plan, j)] += a->a * a->in[j];
 }
 
-static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+static void sparse_add_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, const float *value, float *y)
 {
-	cpu_run(s, run_put_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), 1, value, y, NULL }, sizeof(struct draw_args));
+	cpu_run(s, run_add_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, value, y, NULL }, sizeof(struct draw_args));
 }
 
 /* ---- Ok-Topk's regions ---- */
@@ -478,5 +478,5 @@ const struct sparse_ops reference_sparse_ops = {
 	.split = sparse_split,
 	.put_back_zero = sparse_put_back_zero,
 	.take_drawn = sparse_take_drawn,
-	.put_drawn = sparse_put_drawn,
+	.add_drawn = sparse_add_drawn,
 };

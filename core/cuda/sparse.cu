@@ -294,18 +294,18 @@ static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const stru
 	launch(s, "take_drawn", grid_for(s, (k + DRAW_BLOCK - 1) / DRAW_BLOCK), THREADS, take_drawn, draw_plan_of(draw, n, k), a, x, value);
 }
 
-__global__ void __launch_bounds__(THREADS) put_drawn(struct draw_plan p, const float *value, float *y)
+__global__ void __launch_bounds__(THREADS) add_drawn(struct draw_plan p, float a, const float *value, float *y)
 {
-	each_drawn(p, [=](int64_t j, int64_t at) { y[at] = value[j]; });
+	each_drawn(p, [=](int64_t j, int64_t at) { y[at] += a * value[j]; });
 }
 
-static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+static void sparse_add_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, const float *value, float *y)
 {
 	cuda_written(s->dev, y);
-	launch(s, "put_drawn", grid_for(s, (k + DRAW_BLOCK - 1) / DRAW_BLOCK), THREADS, put_drawn, draw_plan_of(draw, n, k), value, y);
+	launch(s, "add_drawn", grid_for(s, (k + DRAW_BLOCK - 1) / DRAW_BLOCK), THREADS, add_drawn, draw_plan_of(draw, n, k), a, value, y);
 }
 
 const struct sparse_ops cuda_sparse_ops = {
 	work_size, topk_run, topk_select, normal_bound_run, topk_sample_bound, sparse_scale, sparse_scatter_add, sparse_clear, sparse_merge, sparse_survive,
-	sparse_put_back, sparse_pack, sparse_unpack, sparse_quantiles, sparse_split, sparse_put_back_zero, sparse_take_drawn, sparse_put_drawn,
+	sparse_put_back, sparse_pack, sparse_unpack, sparse_quantiles, sparse_split, sparse_put_back_zero, sparse_take_drawn, sparse_add_drawn,
 };
