@@ -9,7 +9,7 @@
  *     each step, worker i:   x_i = optimizer(x_i, g_i)
  *                            q_i = Q(x_i - y_i)                                y_i: the public copy, at first 0
  *                            send q_i to all neighbours j, receive their q_j
- *                            y_i = y_i + q_i;  y_j = y_j + q_j                 on all who hold them, the same bits went in
+ *                            y_i = y_i + q_i;  y_j = y_j + q_j                 on all who have them: the same bits
  *                            x_i = x_i + gamma sum_j W_ij (y_j - y_i)
  *
  *     compute   | forward | backward | update, x - y |                    | mix | forward | …
@@ -20,15 +20,17 @@
  *     compute   | forward | backward | update, mix, x - y | forward | backward | update, mix, …
  *     comm                                                Q, news to and fro
  *
- * Of the copies only two vectors are needed: y_i, and m_i = sum_j W_ij (y_j - y_i), which grows by sum_j W_ij (q_j - q_i). Here y begins
- * as the model that all begin with, not as 0, so that no message is spent on what everybody knows; m begins as 0 either way.
+ * Each worker keeps the copies of all its neighbours. Their weighted sum would do, and is kept in the second paper; but as it grows by
+ * sum_j W_ij q_j its rounding stays in it, a little of which moves the mean in every step for ever. The copies are the same bits wherever
+ * they are, and rounding differences of them is forgotten. Here y begins as the model that all begin with, not as 0, so that no message
+ * is spent on what everybody knows.
  *
  * Error feedback is what the copies do: what Q left out is still in x_i - y_i in the next step, where a change of mind has cancelled what
  * it may. So Q is the compressor without its residual (compress.h: pack, unpack), and any Q with E |Q(v) - v|^2 <= (1 - delta) |v|^2
  * will do; quantisers that are unbiased but not near are scaled down to be (quantize.c). The model converges for gamma small enough:
  * with delta, gamma has to fall. The paper tunes it for each Q; for top-k of 1 % it finds about 0.04, for four bits and more, near 1.
  *
- * W, as in dpsgd: reversible for w_i = M_i / sum M, w_i W_ij = w_j W_ji, so sum_i w_i m_i = 0 whatever the copies are, and
+ * W, as in dpsgd: reversible for w_i = M_i / sum M, w_i W_ij = w_j W_ji, so that whatever the copies are
  *
  *     sum_i w_i x_i <- sum_i w_i optimizer(x_i, g_i)                           the mean moves by gradients only: nothing is lost
  *
@@ -39,10 +41,11 @@
  * Without compression and with gamma = 1, y_i = x_i and x_i <- sum_j W_ij optimizer(x_j): D-PSGD which mixes after its gradient and
  * not beside it; up to 3 equal workers on a ring then share one model after each step.
  *
- * What is sent: degree × wire bytes of Q a step and worker. Three vectors of n. Limits: on a larger or sparser graph workers drift
+ * What is sent: degree × wire bytes of Q a step and worker. Kept: degree + 2 vectors of n. Limits: on a larger or sparser graph workers drift
  * apart, and the smaller gamma has to be, the more; sync.overlap adds a step of delay to that.
  */
-#include <string.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "../../core/config.h"
 #include "../../core/die.h"
@@ -54,7 +57,9 @@ struct choco {
 	float gamma;
 	bool overlap;
 	int degree;
-	float *public, *mixed, *news;   /* y, m, x - y */
+	int *distance;                  /* of the neighbours: ranks rank - distance, all of which have us at theirs */
+	float *public, **copy;          /* y_i; y_j of each neighbour */
+	float *news;                    /* x - y, then differences of copies */
 	char *mine, *arrived;           /* a piece's message each */
 	struct event *done;
 };
@@ -93,13 +98,26 @@ static int choco_init(struct sync *s, const struct config *config)
 	return s->compress.ops->pack ? 0 : refuse_compressor(s, config);
 }
 
-static int neighbours(const struct choco *state, int workers)
+/* At which distances, if asked for; returns how many. */
+static int neighbours(const struct choco *state, int workers, int *distance)
 {
 	int count = 0;
 
-	for (int distance = 1; distance < workers; distance++)
-		count += gossip_leads_to(&state->graph, workers, distance);
+	for (int d = 1; d < workers; d++) {
+		if (!gossip_leads_to(&state->graph, workers, d))
+			continue;
+		if (distance)
+			distance[count] = d;
+		count++;
+	}
 	return count;
+}
+
+static int neighbour(const struct sync *s, int i)
+{
+	const struct choco *state = s->state;
+
+	return (s->comm->rank + s->comm->size - state->distance[i]) % s->comm->size;
 }
 
 static void choco_bind(struct sync *s)
@@ -114,15 +132,20 @@ static void choco_bind(struct sync *s)
 		most = bytes > most ? bytes : most;
 	}
 	gossip_open(&state->graph, s->comm->size);
-	state->degree = neighbours(state, s->comm->size);
+	state->distance = xcalloc((size_t)s->comm->size, sizeof(*state->distance));
+	state->degree = neighbours(state, s->comm->size, state->distance);
 	state->public = sync_vector(s);
-	state->mixed = sync_vector(s);
+	state->copy = xcalloc((size_t)state->degree + 1, sizeof(*state->copy));
 	state->news = sync_vector(s);
 	state->mine = mem->alloc(s->device, (size_t)most);
 	state->arrived = mem->alloc(s->device, (size_t)most);
 	state->done = s->device->ops->stream->event_open(s->device);
 	gossip_meet(&state->graph, s->comm, s->compute, state->news);
 	mem->copy(s->compute, state->public, s->x, (size_t)s->n * sizeof(float), COPY_DEVICE);
+	for (int i = 0; i < state->degree; i++) {
+		state->copy[i] = sync_vector(s);
+		mem->copy(s->compute, state->copy[i], s->x, (size_t)s->n * sizeof(float), COPY_DEVICE);
+	}
 }
 
 /* News of one piece goes to all neighbours and comes from them; all take the distances in the same order. */
@@ -131,30 +154,29 @@ static void exchange(struct sync *s, const struct range *piece)
 	struct choco *state = s->state;
 	struct compress *c = &s->compress;
 	int64_t bytes = c->ops->wire(c, piece->n, false);
-	int rank = s->comm->rank, size = s->comm->size;
-	double shares = 0;
 
 	c->ops->pack(c, piece, state->news, state->mine);
-	for (int distance = 1; distance < size; distance++) {
-		int to = (rank + distance) % size, from = (rank + size - distance) % size;
-		double share = gossip_mixing(s->weight[rank], s->weight[from], state->degree);
-
-		if (!gossip_leads_to(&state->graph, size, distance))
-			continue;
-		comm_exchange(s->comm, to, state->mine, bytes, from, state->arrived, bytes);
-		c->ops->unpack(c, piece, state->arrived, (float)share, state->mixed);
-		shares += share;
-	}
-	c->ops->unpack(c, piece, state->mine, (float)-shares, state->mixed);
 	c->ops->unpack(c, piece, state->mine, 1, state->public);
+	for (int i = 0; i < state->degree; i++) {
+		int to = (s->comm->rank + state->distance[i]) % s->comm->size;
+
+		comm_exchange(s->comm, to, state->mine, bytes, neighbour(s, i), state->arrived, bytes);
+		c->ops->unpack(c, piece, state->arrived, 1, state->copy[i]);
+	}
 }
 
 static void mix(struct sync *s)
 {
 	struct choco *state = s->state;
+	const struct vec_ops *vec = s->device->ops->vec;
 
 	s->device->ops->stream->wait(s->compute, state->done);
-	s->device->ops->vec->axpby(s->compute, s->n, state->gamma, state->mixed, 1, s->x);
+	for (int i = 0; i < state->degree; i++) {
+		double share = gossip_mixing(s->weight[s->comm->rank], s->weight[neighbour(s, i)], state->degree);
+
+		vec->diff(s->compute, s->n, state->copy[i], state->public, state->news);
+		vec->axpby(s->compute, s->n, (float)(state->gamma * share), state->news, 1, s->x);
+	}
 }
 
 static void choco_step(struct sync *s, int64_t t)
@@ -183,7 +205,12 @@ static void choco_state(struct sync *s, struct state_visitor *v)
 
 	s->device->ops->stream->wait(s->compute, state->done);
 	v->vector(v, "public", s->device, state->public, s->n);
-	v->vector(v, "mixed", s->device, state->mixed, s->n);
+	for (int i = 0; i < state->degree; i++) {
+		char name[40];
+
+		snprintf(name, sizeof(name), "copy.%d", state->distance[i]);
+		v->vector(v, name, s->device, state->copy[i], s->n);
+	}
 }
 
 static double choco_bytes(const struct sync *s, int workers)
@@ -192,14 +219,14 @@ static double choco_bytes(const struct sync *s, int workers)
 
 	for (int i = 0; i < s->pieces; i++)
 		bytes += (double)s->compress.ops->wire(&s->compress, s->piece[i].n, false);
-	return neighbours(s->state, workers) * bytes;
+	return neighbours(s->state, workers, NULL) * bytes;
 }
 
 static double choco_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct choco *state = s->state;
 	double compute = m->forward + m->backward;
-	double comm = neighbours(state, m->workers) * s->pieces * m->latency + choco_bytes(s, m->workers) * m->per_byte;
+	double comm = neighbours(state, m->workers, NULL) * s->pieces * m->latency + choco_bytes(s, m->workers) * m->per_byte;
 
 	if (!state->overlap)
 		return compute + comm;
@@ -209,11 +236,16 @@ static double choco_cost(const struct sync *s, const struct cost_model *m)
 static void choco_release(struct sync *s)
 {
 	struct choco *state = s->state;
-	void *const all[] = { state->public, state->mixed, state->news, state->mine, state->arrived };
+	const struct mem_ops *mem = s->device->ops->mem;
+	void *const all[] = { state->public, state->news, state->mine, state->arrived };
 
 	gossip_close(&state->graph);
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
-		s->device->ops->mem->free(s->device, all[i]);
+		mem->free(s->device, all[i]);
+	for (int i = 0; i < state->degree; i++)
+		mem->free(s->device, state->copy[i]);
+	free(state->copy);
+	free(state->distance);
 	s->device->ops->stream->event_close(state->done);
 }
 
