@@ -135,9 +135,9 @@ struct draw {
 };
 
 struct sparse_ops {
-	size_t (*work_size)(int64_t n, int64_t k);      /* bytes of scratch that topk() and merge() need for these sizes */
+	size_t (*work_size)(int64_t n, int64_t k);      /* bytes of scratch that those below need for these sizes */
 	/* Error feedback and exact top-k: acc = residual + in; out = the k largest |acc| (ties: lower index wins), sorted by index;
-	 * residual = acc with those k set to zero. 1 <= k <= n <= 2^32 - 1. */
+	 * residual = acc with those k set to zero. 1 <= k <= n <= 2^32 - 1. in may be NULL: acc = residual. */
 	void (*topk)(struct stream *, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out, void *work);
 	/* As topk(), but of those alone whose magnitude is not 0 and at least *least (in device memory, >= 0). Are they fewer than k, holes
 	 * follow. */
@@ -147,6 +147,9 @@ struct sparse_ops {
 	 * variable is beyond z deviations with probability k / n. Then up to twice: are they fewer than 2/3 k, half of it, are they
 	 * more than 4/3 k, one and a half times. 0 for k = n. The last bit depends on the order of the sums. */
 	void (*normal_bound)(struct stream *, int64_t n, int64_t k, const float *x, const float *y, float *least);
+	/* What about k of the magnitudes |x + y| reach (y NULL: |x|), by a sample: *least = the sample_rank()-th largest of sample_count() of
+	 * them, those at sample_place() (formulas.h). 0 for k = n. */
+	void (*sample_bound)(struct stream *, int64_t n, int64_t k, const float *x, const float *y, float *least, void *work);
 	void (*scale)(struct stream *, int64_t k, float a, const struct sparse *in, struct sparse *out);     /* out may be in */
 	/* These two pass over holes. */
 	void (*scatter_add)(struct stream *, int64_t k, float a, const struct sparse *in, float *y);         /* y[i] += a v */
@@ -154,8 +157,8 @@ struct sparse_ops {
 	/* gTop-k's operator: the k largest |.| of the index-wise sum of two lists of k (ties: lower index), sorted by index.
 	 * A sum of exactly 0 counts as a value. out differs from both. If the union has fewer than k, it cannot: each has k. */
 	void (*merge)(struct stream *, int64_t k, const struct sparse *a, const struct sparse *b, struct sparse *out, void *work);
-	/* alive[j] &= own[j].index is in list (k of each). */
-	void (*survive)(struct stream *, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive);
+	/* alive[j] &= own[j].index is in list (k of each), and is alive there: kept[its place], or kept is NULL. */
+	void (*survive)(struct stream *, int64_t k, const struct sparse *own, const struct sparse *list, const uint8_t *kept, uint8_t *alive);
 	/* What did not survive goes back: residual[own[j].index] += own[j].value where !alive[j]. */
 	void (*put_back)(struct stream *, int64_t k, const struct sparse *own, const uint8_t *alive, float *residual);
 	/* Values to the nearest half (ties to even; beyond the largest one: the largest), wire: sparse_half_bytes(k), 4-byte aligned.
@@ -171,9 +174,9 @@ struct sparse_ops {
 	              struct sparse *block, float *residual);
 	/* What is 0 in the result goes back: residual[own[j].index] += own[j].value where result is 0 there. Passes over holes. */
 	void (*put_back_zero)(struct stream *, int64_t k, const struct sparse *own, const float *result, float *residual);
-	/* At the k places that the draw gives, in its order: value[j] = a x, and x = 0; y = value[j]. */
+	/* At the k places that the draw gives, in its order: value[j] = a x, and x = 0; y += a value[j]. */
 	void (*take_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, float a, float *x, float *value);
-	void (*put_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, const float *value, float *y);
+	void (*add_drawn)(struct stream *, int64_t n, int64_t k, const struct draw *, float a, const float *value, float *y);
 };
 
 /* ---- matrices of low rank ---- */

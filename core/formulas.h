@@ -168,6 +168,24 @@ HOST_DEVICE int64_t sample_place(int64_t n, int64_t m, int64_t i)
 	return (int64_t)(from + (hash * (to - from) >> 32));
 }
 
+/* A sample from which to estimate a threshold: of so many that about 64 of them reach it, within a fourth of n; and the rank that this
+ * threshold has among them. 1 <= k <= n < 2^32. */
+HOST_DEVICE int64_t sample_count(int64_t n, int64_t k)
+{
+	int64_t m = 64 * n / k, most = TOPK_SAMPLES;
+
+	most = n / 4 < most ? n / 4 : most;
+	m = m < most ? m : most;
+	return m > 1 ? m : 1;
+}
+
+HOST_DEVICE int64_t sample_rank(int64_t n, int64_t k, int64_t m)
+{
+	int64_t rank = (k * m + n / 2) / n;
+
+	return rank < 1 ? 1 : rank > m ? m : rank;
+}
+
 /* ---- the threshold of Gaussian-k ---- */
 
 /* From the sum of n numbers and that of their squares; z >= 0. */

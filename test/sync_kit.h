@@ -292,7 +292,8 @@ __attribute__((unused)) static const struct { const char *name; double momentum,
 	{ "nesterov+wd", 0.8, 0.01, true, false, 0.03 },
 	{ "adamw", 0.9, 0.02, false, true, 0.03 },
 };
-__attribute__((unused)) static const int even[ORACLE_WORKERS] = { 4, 4, 4, 4, 4, 4, 4, 4 }, uneven[ORACLE_WORKERS] = { 3, 1, 4, 2, 5, 1, 2, 6 };
+__attribute__((unused)) static const int even[ORACLE_WORKERS] = { 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4 },
+	uneven[ORACLE_WORKERS] = { 3, 1, 4, 2, 5, 1, 2, 6, 3, 5, 1, 4, 2, 2, 6, 1 };
 
 static inline struct oracle_setup setup(const struct oracle_algorithm *algorithm, enum oracle_method method, double density, int period, int optimizer,
                                  const int *batch, const char *scope, const char *fusion)

@@ -96,6 +96,81 @@ static void test_bound(struct rig *r, struct rig *ref)
 	ok(misfits == 0, "%s: of normal data about k reach it, within a third", r->name);
 }
 
+/* The reference's bits; and within four standard deviations of 64 hits, as many as wished for. */
+static void test_sample(struct rig *r, struct rig *ref)
+{
+	int wrong = 0, misfits = 0;
+
+	for (int c = 0; c < CHOOSE_SIZES * CHOOSE_KINDS; c++) {
+		int64_t n = choose_size[c / CHOOSE_KINDS].n, k = choose_size[c / CHOOSE_KINDS].k, reach = 0;
+		enum choose_kind kind = (enum choose_kind)(c % CHOOSE_KINDS);
+		struct buffer x = buffer_open(n, 1), y = buffer_open(n, 2);
+		void *work = malloc(r->ops->sparse->work_size(n, k)), *work_ref = malloc(ref->ops->sparse->work_size(n, k));
+		float least = -1, want = -1, alone = -1, want_alone = -1;
+		struct rng rng;
+
+		rng_init(&rng, 24, RNG_TEST, (uint64_t)c, 0);
+		for (int64_t i = 0; i < n; i++) {
+			x.x[i] = choose_value(kind, &rng, i);
+			y.x[i] = 0.5f * choose_value(kind, &rng, i + 1);
+		}
+		r->ops->sparse->sample_bound(r->stream, n, k, x.x, y.x, &least, work);
+		ref->ops->sparse->sample_bound(ref->stream, n, k, x.x, y.x, &want, work_ref);
+		r->ops->sparse->sample_bound(r->stream, n, k, x.x, NULL, &alone, work);
+		ref->ops->sparse->sample_bound(ref->stream, n, k, x.x, NULL, &want_alone, work_ref);
+		wrong += memcmp(&least, &want, 4) || memcmp(&alone, &want_alone, 4) || !buffer_intact(&x) || !buffer_intact(&y);
+		for (int64_t i = 0; i < n; i++)
+			reach += fabsf(x.x[i] + y.x[i]) >= least;
+		misfits += kind == CHOOSE_NORMAL && n > 50000 && !(2 * reach > k && reach < 2 * k);
+		buffer_close(&x);
+		buffer_close(&y);
+		free(work);
+		free(work_ref);
+	}
+	ok(wrong == 0, "%s: sample_bound as the reference, of one vector and of two", r->name);
+	ok(misfits == 0, "%s: about k of normal data reach it", r->name);
+}
+
+/* Without anything to add: choosing from the vector as it is. */
+static void test_alone(struct rig *r, struct rig *ref)
+{
+	int wrong = 0;
+
+	for (int c = 0; c < CHOOSE_SIZES * CHOOSE_KINDS; c++) {
+		int64_t n = choose_size[c / CHOOSE_KINDS].n, k = choose_size[c / CHOOSE_KINDS].k;
+		struct buffer x = buffer_open(n, 1), want = buffer_open(n, 0);
+		struct sparse *out = calloc((size_t)k, sizeof(*out)), *list = calloc((size_t)k, sizeof(*list));
+		void *work = malloc(r->ops->sparse->work_size(n, k)), *work_ref = malloc(ref->ops->sparse->work_size(n, k));
+		const float least = 1;
+		struct rng rng;
+
+		if (n > 100000 && (r->dev->config.threads == 3 || c % 3))
+			n /= 10, k = k / 10;
+		rng_init(&rng, 25, RNG_TEST, (uint64_t)c, 0);
+		for (int64_t i = 0; i < n; i++)
+			x.x[i] = want.x[i] = choose_value((enum choose_kind)(c % CHOOSE_KINDS), &rng, i);
+		for (int way = 0; way < 2; way++) {
+			if (way) {
+				r->ops->sparse->select(r->stream, n, k, &least, NULL, x.x, out, work);
+				ref->ops->sparse->select(ref->stream, n, k, &least, NULL, want.x, list, work_ref);
+			} else {
+				r->ops->sparse->topk(r->stream, n, k, NULL, x.x, out, work);
+				ref->ops->sparse->topk(ref->stream, n, k, NULL, want.x, list, work_ref);
+			}
+			wrong += memcmp(out, list, (size_t)k * sizeof(*out)) || !buffer_intact(&x);
+			for (int64_t i = 0; i < n; i++)
+				wrong += x.x[i] != want.x[i] && !isnan(want.x[i]);
+		}
+		buffer_close(&x);
+		buffer_close(&want);
+		free(out);
+		free(list);
+		free(work);
+		free(work_ref);
+	}
+	ok(wrong == 0, "%s: topk and select with nothing to add, as the reference", r->name);
+}
+
 static void test_lists(struct rig *r, struct rig *ref)
 {
 	const struct sparse list[4] = { { 1, 2 }, { 3, -1 }, { SPARSE_HOLE, 0 }, { SPARSE_HOLE, 0 } };
@@ -201,6 +276,8 @@ int main(void)
 {
 	for_all_rigs(test_select);
 	for_all_rigs(test_bound);
+	for_all_rigs(test_sample);
+	for_all_rigs(test_alone);
 	for_all_rigs(test_lists);
 	for_all_rigs(test_clip);
 	if (!getenv("TSAN") || *getenv("TSAN") != '1')

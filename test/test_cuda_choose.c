@@ -110,6 +110,55 @@ static void test_bound(struct rig *r)
 	ok(worst <= 3e-7, "normal_bound, error %.1e", worst);
 }
 
+/* The bound from a sample, and what is chosen by it where there is nothing to add. */
+static void test_sample(struct rig *r)
+{
+	int wrong = 0;
+
+	for (int c = 0; c < CHOOSE_SIZES * CHOOSE_KINDS; c++) {
+		int64_t n = choose_size[c / CHOOSE_KINDS].n, k = choose_size[c / CHOOSE_KINDS].k;
+		struct array x = array_open(r, FLOATS, n, c % 4), y = array_open(r, FLOATS, n, 1);
+		void *work = upload(r, NULL, r->ops->sparse->work_size(n, k)), *work_ref = malloc(ref.ops->sparse->work_size(n, k));
+		struct sparse *got = calloc((size_t)k, sizeof(*got)), *want = calloc((size_t)k, sizeof(*want));
+		struct sparse *out = upload(r, NULL, (size_t)k * sizeof(*out));
+		float *least = upload(r, NULL, sizeof(*least)), bound = -1, bound_ref = -1;
+		const float *second = c % 2 ? on_device(&y) : NULL;
+		struct rng rng;
+
+		rng_init(&rng, 24, RNG_TEST, (uint64_t)c, 0);
+		for (int64_t i = 0; i < n; i++) {
+			x.want[i] = choose_value((enum choose_kind)(c % CHOOSE_KINDS), &rng, i);
+			y.want[i] = choose_value(CHOOSE_NORMAL, &rng, i);
+		}
+		push(&x);
+		push(&y);
+		r->ops->sparse->sample_bound(r->stream, n, k, on_device(&x), second, least, work);
+		ref.ops->sparse->sample_bound(ref.stream, n, k, x.want, second ? y.want : NULL, &bound_ref, work_ref);
+		download(r, &bound, least, sizeof(bound));
+		wrong += bound != bound_ref && !(isnan(bound) && isnan(bound_ref));
+		if (c % 3) {
+			r->ops->sparse->select(r->stream, n, k, least, NULL, on_device(&x), out, work);
+			ref.ops->sparse->select(ref.stream, n, k, &bound_ref, NULL, x.want, want, work_ref);
+		} else {
+			r->ops->sparse->topk(r->stream, n, k, NULL, on_device(&x), out, work);
+			ref.ops->sparse->topk(ref.stream, n, k, NULL, x.want, want, work_ref);
+		}
+		download(r, got, out, (size_t)k * sizeof(*got));
+		wrong += !pull(&x) || !same_lists(got, want, k);
+		for (int64_t i = 0; i < n; i++)
+			wrong += x.got[i] != x.want[i] && !(isnan(x.got[i]) && isnan(x.want[i]));
+		array_close(&x);
+		array_close(&y);
+		r->ops->mem->free(r->dev, work);
+		r->ops->mem->free(r->dev, out);
+		r->ops->mem->free(r->dev, least);
+		free(work_ref);
+		free(got);
+		free(want);
+	}
+	ok(wrong == 0, "sample_bound, and topk and select with nothing to add, as the reference");
+}
+
 static void test_lists(struct rig *r)
 {
 	enum { N = 5000, K = 1300, REAL = 1000 };
@@ -150,13 +199,13 @@ static void test_drawn(struct rig *r)
 		r->ops->sparse->take_drawn(r->stream, n, k, &draw, 0.3f, on_device(&x), on_device(&value));
 		ref.ops->sparse->take_drawn(ref.stream, n, k, &draw, 0.3f, x.want, value.want);
 		wrong += !pull(&x) || memcmp(x.got, x.want, (size_t)n * 4) || !pull(&value) || memcmp(value.got, value.want, (size_t)k * 4);
-		r->ops->sparse->put_drawn(r->stream, n, k, &draw, on_device(&value), on_device(&x));
-		ref.ops->sparse->put_drawn(ref.stream, n, k, &draw, value.want, x.want);
+		r->ops->sparse->add_drawn(r->stream, n, k, &draw, 1, on_device(&value), on_device(&x));
+		ref.ops->sparse->add_drawn(ref.stream, n, k, &draw, 1, value.want, x.want);
 		wrong += !pull(&x) || memcmp(x.got, x.want, (size_t)n * 4);
 		array_close(&x);
 		array_close(&value);
 	}
-	ok(wrong == 0, "take_drawn and put_drawn as the reference");
+	ok(wrong == 0, "take_drawn and add_drawn as the reference");
 }
 
 /* Ok-Topk's: regions that are empty and that are too full, lists with holes at their end. */
@@ -237,6 +286,7 @@ static void tests(struct rig *r)
 		return;
 	test_select(r);
 	test_bound(r);
+	test_sample(r);
 	test_lists(r);
 	test_drawn(r);
 	test_regions(r);

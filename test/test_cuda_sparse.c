@@ -364,7 +364,7 @@ static void test_lists(struct rig *r)
 {
 	static const int64_t lengths[] = { 1, 2, 31, 257, 5000, MOST };
 	static struct sparse own[MOST], list[MOST], twice[MOST];
-	static uint8_t alive[MOST];
+	static uint8_t alive[MOST], kept[MOST];
 	double worst = 0;
 	int wrong[3] = { 0 };
 	struct rng rng;
@@ -374,26 +374,30 @@ static void test_lists(struct rig *r)
 		int64_t k = lengths[i / 3];
 		size_t size = (size_t)k * sizeof(struct sparse);
 		struct array y = array_open(r, FLOATS, 4 * MOST, i % 3);
-		struct block dev_own, dev_list, dev_alive, dev_twice = block_open(r, size, NULL);
+		struct block dev_own, dev_list, dev_alive, dev_kept, dev_twice = block_open(r, size, NULL);
 
 		random_list(&rng, k, 3, own);
 		random_list(&rng, k, 3, list);
-		for (int64_t j = 0; j < k; j++)
+		for (int64_t j = 0; j < k; j++) {
 			alive[j] = rng_below(&rng, 4) > 0;
+			kept[j] = rng_below(&rng, 3) > 0;
+		}
 		dev_own = block_open(r, size, own);
 		dev_list = block_open(r, size, list);
 		dev_alive = block_open(r, (size_t)k, alive);
+		dev_kept = block_open(r, (size_t)k, kept);
 		fill(&y, (uint32_t)i, 0, 1);
 		push(&y);
 		r->ops->sparse->scale(r->stream, k, 1.7f, (void *)dev_own.dev, (void *)dev_twice.dev);
 		r->ops->sparse->scale(r->stream, k, -0.3f, (void *)dev_twice.dev, (void *)dev_twice.dev);
 		r->ops->sparse->scatter_add(r->stream, k, 0.6f, (void *)dev_twice.dev, on_device(&y));
-		r->ops->sparse->survive(r->stream, k, (void *)dev_own.dev, (void *)dev_list.dev, (void *)dev_alive.dev);
+		r->ops->sparse->survive(r->stream, k, (void *)dev_own.dev, (void *)dev_list.dev, i % 2 ? (void *)dev_kept.dev : NULL,
+		                        (void *)dev_alive.dev);
 		r->ops->sparse->put_back(r->stream, k, (void *)dev_own.dev, (void *)dev_alive.dev, on_device(&y));
 		ref.ops->sparse->scale(ref.stream, k, 1.7f, own, twice);
 		ref.ops->sparse->scale(ref.stream, k, -0.3f, twice, twice);
 		ref.ops->sparse->scatter_add(ref.stream, k, 0.6f, twice, y.want);
-		ref.ops->sparse->survive(ref.stream, k, own, list, alive);
+		ref.ops->sparse->survive(ref.stream, k, own, list, i % 2 ? kept : NULL, alive);
 		ref.ops->sparse->put_back(ref.stream, k, own, alive, y.want);
 		worse(&worst, error_of(&y, 1));
 		wrong[0] += !block_pull(r, &dev_twice) || lists_differ((void *)dev_twice.host, twice, k);
@@ -404,10 +408,11 @@ static void test_lists(struct rig *r)
 		block_close(r, &dev_own);
 		block_close(r, &dev_list);
 		block_close(r, &dev_alive);
+		block_close(r, &dev_kept);
 		block_close(r, &dev_twice);
 	}
 	ok(wrong[0] == 0, "scale, in place as well");
-	ok(wrong[1] == 0, "survive: in the list, and alive before");
+	ok(wrong[1] == 0, "survive: in the list, alive there, and alive before");
 	ok(worst <= 2e-7, "scatter_add and put_back, error %.2g", worst);
 	ok(wrong[2] == 0, "inputs stay as they are");
 }

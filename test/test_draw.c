@@ -75,8 +75,8 @@ static void test_device(struct rig *r, struct rig *ref)
 		r->ops->sparse->take_drawn(r->stream, n, k, &draw, 0.3f, x.x, value.x);
 		ref->ops->sparse->take_drawn(ref->stream, n, k, &draw, 0.3f, want.x, values.x);
 		wrong += memcmp(x.x, want.x, (size_t)n * 4) || memcmp(value.x, values.x, (size_t)k * 4);
-		r->ops->sparse->put_drawn(r->stream, n, k, &draw, value.x, x.x);
-		ref->ops->sparse->put_drawn(ref->stream, n, k, &draw, values.x, want.x);
+		r->ops->sparse->add_drawn(r->stream, n, k, &draw, 1, value.x, x.x);
+		ref->ops->sparse->add_drawn(ref->stream, n, k, &draw, 1, values.x, want.x);
 		wrong += memcmp(x.x, want.x, (size_t)n * 4) != 0;
 		for (int64_t j = 0; j < n; j++)
 			lost += x.x[j] != before.x[j] && x.x[j] != 0.3f * before.x[j];
@@ -87,7 +87,7 @@ static void test_device(struct rig *r, struct rig *ref)
 		buffer_close(&values);
 		buffer_close(&before);
 	}
-	ok(wrong == 0 && outside == 0, "%s: take_drawn and put_drawn as the reference", r->name);
+	ok(wrong == 0 && outside == 0, "%s: take_drawn and add_drawn as the reference", r->name);
 	ok(lost == 0, "%s: what is put back is where it was", r->name);
 }
 

@@ -242,7 +242,8 @@ static void test_compressor(struct kit *k, const struct oracle_compressor *compr
 		lost[0] = worst(lost[0], j ? fabs(put_in[j] + lost[j]) : fabs(put_in[0] + lost[0]));
 	all_ok(error <= (compressor && compressor->bound > 0 ? compressor->bound : 1e-5), "%s: %s alone, outputs and residuals: %.1e from the oracle", k->driver, name, error);
 	all_ok(same && left_alone, "%s: the same bits everywhere, and nothing outside the ranges is touched", name);
-	all_ok(fabs(lost[0]) <= 1e-5, "%s: applied + residuals = inputs: %.1e", name, lost[0]);
+	if (!compressor || !compressor->forgets)
+		all_ok(fabs(lost[0]) <= 1e-5, "%s: applied + residuals = inputs: %.1e", name, lost[0]);
 	all_ok(sum_everywhere((double)(k->comm->bytes_sent - before)) == ROUNDS * (expected_range_bytes(&p, 0) + expected_range_bytes(&p, 1)),
 	       "%s: bytes are what the formula says", name);
 	oracle_close(&o);

@@ -173,7 +173,8 @@ static void expect_lists(struct rig *r)
 {
 	const struct sparse a[3] = { { 2, 5 }, { 7, -1 }, { 9, 2 } }, b[3] = { { 2, -5 }, { 8, 1 }, { 9, 3 } };
 	struct sparse out[3], twice[3];
-	uint8_t alive[3] = { 1, 1, 0 };
+	uint8_t alive[3] = { 1, 1, 0 }, all[3] = { 1, 1, 1 };
+	const uint8_t kept[3] = { 0, 1, 1 };
 	float y[10] = { 0 };
 	uint64_t work[4096];
 	bool small = r->ops->sparse->work_size(10, 3) <= sizeof(work);
@@ -188,8 +189,10 @@ static void expect_lists(struct rig *r)
 	   "%s: scale and scatter_add", r->name);
 	r->ops->sparse->scale(r->stream, 3, 0.5f, twice, twice);
 	ok(same_bits(twice, a, sizeof(a)), "%s: scale in place", r->name);
-	r->ops->sparse->survive(r->stream, 3, a, out, alive);
+	r->ops->sparse->survive(r->stream, 3, a, out, NULL, alive);
 	ok(!alive[0] && alive[1] && !alive[2], "%s: survive: in the list, and alive before", r->name);
+	r->ops->sparse->survive(r->stream, 3, a, out, kept, all);
+	ok(!all[0] && !all[1] && all[2], "%s: survive: in the list, and alive there", r->name);
 	memset(y, 0, sizeof(y));
 	r->ops->sparse->put_back(r->stream, 3, a, alive, y);
 	ok(y[2] == 5 && y[7] == 0 && y[9] == 2, "%s: put_back returns what died", r->name);

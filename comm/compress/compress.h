@@ -30,6 +30,17 @@ struct compress_ops {
 	void (*bind)(struct compress *, const struct range *ranges, int count);
 	/* Queued on the communicator's stream. in and out are whole arenas, the range says where; out may be in. */
 	void (*average)(struct compress *, const struct range *, const float *in, float *out);
+	/*
+	 * (optional, all three) From one worker to another, for algorithms that know what the other has got so far (sync/choco.c): C of one
+	 * vector, without error feedback. Queued on the communicator's stream.
+	 *
+	 * wire: bytes for a range of n; most: at the highest density. pack: C of v in the range, where v is used up. unpack: out += a C there.
+	 * v and out are whole arenas. Each rank packs the ranges in the same order, and unpacks what it gets of one before it packs the next:
+	 * who draws at random has counted as far as the sender then.
+	 */
+	int64_t (*wire)(const struct compress *, int64_t n, bool most);
+	void (*pack)(struct compress *, const struct range *, float *v, void *wire);
+	void (*unpack)(struct compress *, const struct range *, const void *wire, float a, float *out);
 	void (*epoch)(struct compress *, int64_t epoch);                /* (optional) a new epoch begins: density warm-up */
 	void (*state)(struct compress *, struct state_visitor *);       /* (optional) names what must survive */
 	double (*bytes)(const struct compress *, int64_t n, int workers);       /* that a rank sends for a range of n, on average over the ranks */

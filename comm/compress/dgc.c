@@ -13,7 +13,8 @@
  *
  * Without the correction a gradient that waits k rounds would be discounted as if it were new when it is sent. So the momentum is here,
  * and an optimizer with one of its own would apply it twice: refused. Without masking u of what was just sent would go on pushing in
- * a direction that is out of date. The density comes down over the first epochs (warmup).
+ * a direction that is out of date. The density comes down over the first epochs (warmup). The paper chooses by a threshold from a sample
+ * (selection = "sampled", topk.c has how); the exact choice is as fast here.
  *
  * sum of all u = sent + v: nothing of the velocity gets lost. At density 1 and without masking it is SGD with momentum m on every worker,
  * and the average of their velocities; at density 1 with masking, u is cleared everywhere in every step: SGD without momentum.
@@ -41,6 +42,7 @@ static const struct option dgc_options[] = {
 	{ "density", OPTION_FLOAT, "0.001", 1e-7, 1, NULL, "share of the elements that is sent" },
 	{ "warmup", OPTION_LIST, "[0.25, 0.0625, 0.015625, 0.004]", 1e-7, 1, NULL, "densities of the first epochs" },
 	{ "scope", OPTION_STRING, "\"model\"", 0, 0, "model|bucket", "choose over the whole model, or in each bucket of the schedule" },
+	SPARSIFY_SELECTION,
 	{ "momentum", OPTION_FLOAT, "0.9", 0, 0.9999, NULL, "how much of the velocity is kept, in place of the optimizer's momentum" },
 	{ "masking", OPTION_BOOL, "true", 0, 0, NULL, "the velocity of what is sent starts anew" },
 	{ "clip", OPTION_FLOAT, "0", 0, 1e30, NULL, "norm to which all workers' gradients together are clipped; 0: not at all" },
@@ -79,6 +81,7 @@ static int dgc_init(struct compress *c, const struct config *config)
 	d->momentum = (float)config_float(config, "compress.momentum");
 	d->masking = config_bool(config, "compress.masking");
 	d->clip = (float)config_float(config, "compress.clip");
+	sparsify_selection(&d->base, config);
 	return sparsify_init(&d->base, c, config);
 }
 
@@ -105,7 +108,7 @@ static void dgc_average(struct compress *c, const struct range *range, const flo
 		g = out + range->offset;
 	}
 	dev->vec->axpby(s, range->n, 1, g, d->momentum, u);
-	dev->sparse->topk(s, range->n, k, u, d->base.residual + range->offset, mine, d->base.work);
+	sparsify_choose(&d->base, c, range->n, k, u, d->base.residual + range->offset, mine);
 	if (d->masking)
 		dev->sparse->clear(s, k, mine, u);
 	sparsify_sum(&d->base, c, range, k, out);

@@ -28,6 +28,22 @@ static void none_average(struct compress *c, const struct range *range, const fl
 	comm_allreduce(comm, out + range->offset, range->n, DTYPE_F32, REDUCE_SUM);
 }
 
+static int64_t none_wire(const struct compress *c, int64_t n, bool most)
+{
+	(void)c, (void)most;
+	return n * (int64_t)sizeof(float);
+}
+
+static void none_pack(struct compress *c, const struct range *range, float *v, void *wire)
+{
+	c->comm->device->ops->mem->copy(c->comm->stream, wire, v + range->offset, (size_t)range->n * sizeof(float), COPY_DEVICE);
+}
+
+static void none_unpack(struct compress *c, const struct range *range, const void *wire, float a, float *out)
+{
+	c->comm->device->ops->vec->axpby(c->comm->stream, range->n, a, wire, 1, out + range->offset);
+}
+
 static double none_bytes(const struct compress *c, int64_t n, int workers)
 {
 	return comm_allreduce_bytes(c->comm, (double)n, workers);
@@ -47,6 +63,9 @@ const struct compress_ops compress_none = {
 	.init = none_init,
 	.bind = none_bind,
 	.average = none_average,
+	.wire = none_wire,
+	.pack = none_pack,
+	.unpack = none_unpack,
 	.bytes = none_bytes,
 	.cost = none_cost,
 };

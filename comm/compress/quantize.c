@@ -1,4 +1,6 @@
 /* The two phases of quantize.h. */
+#include <math.h>
+
 #include "../../core/config.h"
 #include "../../core/die.h"
 #include "../sync/sync.h"
@@ -143,6 +145,50 @@ void quantize_average(struct compress *c, const struct range *range, const float
 	clear_padding(c, range, out);
 	clear_padding(c, range, z->residual);
 	clear_padding(c, range, z->sum_residual);
+}
+
+/*
+ * What is unbiased need not be near: E |Q(x) - x|^2 <= (tau - 1) |x|^2, and tau may be more than 2. Q / tau is near whatever tau is,
+ * E |Q(x) / tau - x|^2 <= (1 - 1 / tau) |x|^2 (Koloskova et al., ICML 2019, section 3.5). A level is scale / s, with a scale of at most |x|,
+ * and the variance of drawing between two of them at most a fourth of its square, and at most level × |x_j|: for d elements that
+ * makes tau = 1 + min(d / (4 s^2), sqrt(d) / s). Powers of two: 9/8. The others are near already.
+ */
+static float nearness(const struct quant *q)
+{
+	double d = q->bucket, s = q->levels, variance;
+
+	if (q->code == QUANT_POWERS)
+		return 8.0f / 9;
+	if (q->code != QUANT_LEVELS)
+		return 1;
+	variance = fmin(d / (4 * s * s), sqrt(d) / s);
+	return (float)(1 / (1 + variance));
+}
+
+int64_t quantize_wire(const struct compress *c, int64_t n, bool most)
+{
+	const struct quantize *z = c->state;
+
+	(void)most;
+	return quant_bytes(&z->first, n);
+}
+
+void quantize_pack(struct compress *c, const struct range *range, float *v, void *wire)
+{
+	struct quantize *z = c->state;
+	struct quant_draw draw = { z->seed, (uint64_t)z->averages++, 2 * (uint32_t)c->comm->rank, 0 };
+
+	c->comm->device->ops->quant->encode(c->comm->stream, &z->first, range->n, v + range->offset, NULL, &draw, wire);
+}
+
+void quantize_unpack(struct compress *c, const struct range *range, const void *wire, float a, float *out)
+{
+	struct quantize *z = c->state;
+
+	c->comm->device->ops->quant->decode(c->comm->stream, &z->first, range->n, wire, a * nearness(&z->first), true,
+	                                     out + range->offset);
+	if (z->first.code == QUANT_SIGN)
+		clear_padding(c, range, out);
 }
 
 void quantize_state(struct compress *c, struct state_visitor *v)

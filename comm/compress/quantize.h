@@ -48,6 +48,9 @@ uint64_t quantize_seed(const struct config *);
 /* For the table of a compressor whose state is a struct quantize, or begins with one. */
 void quantize_bind(struct compress *, const struct range *ranges, int count);
 void quantize_average(struct compress *, const struct range *, const float *in, float *out);
+int64_t quantize_wire(const struct compress *, int64_t n, bool most);
+void quantize_pack(struct compress *, const struct range *, float *v, void *wire);
+void quantize_unpack(struct compress *, const struct range *, const void *wire, float a, float *out);
 void quantize_state(struct compress *, struct state_visitor *);
 double quantize_bytes(const struct compress *, int64_t n, int workers);
 double quantize_cost(const struct compress *, const struct cost_model *);
@@ -55,6 +58,6 @@ void quantize_release(struct compress *);
 
 #define QUANTIZE_OPS \
 	.bind = quantize_bind, .average = quantize_average, .state = quantize_state, .bytes = quantize_bytes, .cost = quantize_cost, \
-	.release = quantize_release
+	.wire = quantize_wire, .pack = quantize_pack, .unpack = quantize_unpack, .release = quantize_release
 
 #endif

@@ -69,8 +69,32 @@ static void randomk_average(struct compress *c, const struct range *range, const
 	dev->sparse->take_drawn(s, range->n, k, &r->draw, (float)c->weight[comm->rank], residual, r->value);
 	comm_allreduce(comm, r->value, k, DTYPE_F32, REDUCE_SUM);
 	dev->mem->zero(s, out + range->offset, (size_t)range->n * sizeof(float));
-	dev->sparse->put_drawn(s, range->n, k, &r->draw, r->value, out + range->offset);
+	dev->sparse->add_drawn(s, range->n, k, &r->draw, 1, r->value, out + range->offset);
 	r->draw.round++;
+}
+
+static int64_t randomk_wire(const struct compress *c, int64_t n, bool most)
+{
+	const struct randomk *r = c->state;
+
+	return (most ? r->base.most_k : sparsify_k(&r->base, n)) * (int64_t)sizeof(float);
+}
+
+static void randomk_pack(struct compress *c, const struct range *range, float *v, void *wire)
+{
+	struct randomk *r = c->state;
+
+	r->draw.round++;
+	c->comm->device->ops->sparse->take_drawn(c->comm->stream, range->n, sparsify_k(&r->base, range->n), &r->draw, 1, v + range->offset,
+	                                             wire);
+}
+
+static void randomk_unpack(struct compress *c, const struct range *range, const void *wire, float a, float *out)
+{
+	struct randomk *r = c->state;
+
+	c->comm->device->ops->sparse->add_drawn(c->comm->stream, range->n, sparsify_k(&r->base, range->n), &r->draw, a, wire,
+	                                            out + range->offset);
 }
 
 static void randomk_state(struct compress *c, struct state_visitor *v)
@@ -115,6 +139,9 @@ const struct compress_ops compress_randomk = {
 	.init = randomk_init,
 	.bind = randomk_bind,
 	.average = randomk_average,
+	.wire = randomk_wire,
+	.pack = randomk_pack,
+	.unpack = randomk_unpack,
 	.epoch = sparsify_on_epoch,
 	.state = randomk_state,
 	.bytes = randomk_bytes,

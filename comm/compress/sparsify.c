@@ -26,6 +26,11 @@ int sparsify_init(struct sparsify *s, struct compress *c, const struct config *c
 	return 0;
 }
 
+void sparsify_selection(struct sparsify *s, const struct config *config)
+{
+	s->sampled = !strcmp(config_string(config, "compress.selection"), "sampled");
+}
+
 static int64_t count_at(double density, int64_t n)
 {
 	int64_t k = (int64_t)(density * (double)n);
@@ -58,6 +63,21 @@ void sparsify_bind(struct sparsify *s, struct compress *c, const struct range *r
 	s->own = mem->alloc(dev, (size_t)s->most_k * sizeof(struct sparse));
 	s->list = mem->alloc(dev, (size_t)s->most_k * sizeof(struct sparse) * (size_t)lists);
 	s->work = mem->alloc(dev, work);
+	if (s->sampled)
+		s->least = mem->alloc(dev, sizeof(*s->least));
+}
+
+void sparsify_choose(struct sparsify *s, struct compress *c, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out)
+{
+	const struct sparse_ops *ops = c->comm->device->ops->sparse;
+	struct stream *stream = c->comm->stream;
+
+	if (!s->sampled) {
+		ops->topk(stream, n, k, in, residual, out, s->work);
+		return;
+	}
+	ops->sample_bound(stream, n, k, residual, in, s->least, s->work);
+	ops->select(stream, n, k, s->least, in, residual, out, s->work);
 }
 
 void sparsify_release(struct sparsify *s, struct compress *c)
@@ -68,10 +88,11 @@ void sparsify_release(struct sparsify *s, struct compress *c)
 	mem->free(c->comm->device, s->own);
 	mem->free(c->comm->device, s->list);
 	mem->free(c->comm->device, s->work);
+	mem->free(c->comm->device, s->least);
 }
 
-/* Of a list of k. Of 8 bytes a pair, or fewer: `list` has room for either. */
-static int64_t list_bytes(const struct compress *c, int64_t k)
+/* Of 8 bytes a pair, or fewer: `list` has room for either. */
+int64_t sparsify_bytes(const struct compress *c, int64_t k)
 {
 	return c->half ? sparse_half_bytes(k) : k * (int64_t)sizeof(struct sparse);
 }
@@ -86,7 +107,7 @@ static void sum_halves(struct sparsify *s, struct compress *c, const struct rang
 {
 	struct comm *comm = c->comm;
 	const struct device_ops *dev = comm->device->ops;
-	int64_t bytes = list_bytes(c, k);
+	int64_t bytes = sparsify_bytes(c, k);
 	char *wire = (char *)s->list;
 
 	dev->sparse->pack(comm->stream, k, c->half, s->own, s->residual + range->offset, wire + comm->rank * bytes);
@@ -107,7 +128,7 @@ void sparsify_sum(struct sparsify *s, struct compress *c, const struct range *ra
 		sum_halves(s, c, range, k, out);
 		return;
 	}
-	comm_allgather(comm, s->list, list_bytes(c, k));
+	comm_allgather(comm, s->list, sparsify_bytes(c, k));
 	dev->mem->zero(comm->stream, out + range->offset, (size_t)range->n * sizeof(float));
 	for (int r = 0; r < comm->size; r++)
 		dev->sparse->scatter_add(comm->stream, k, (float)c->weight[r], s->list + r * k, out + range->offset);
@@ -124,12 +145,12 @@ void sparsify_on_state(struct compress *c, struct state_visitor *v)
 
 double sparsify_list_bytes(const struct compress *c, int64_t n, int workers)
 {
-	return (double)(workers - 1) * (double)list_bytes(c, sparsify_k(c->state, n));
+	return (double)(workers - 1) * (double)sparsify_bytes(c, sparsify_k(c->state, n));
 }
 
 double sparsify_list_cost(const struct compress *c, const struct cost_model *m)
 {
-	return ring_allgather_cost(m, (double)list_bytes(c, sparsify_k(c->state, m->n)));
+	return ring_allgather_cost(m, (double)sparsify_bytes(c, sparsify_k(c->state, m->n)));
 }
 
 void sparsify_on_release(struct compress *c) { sparsify_release(c->state, c); }

@@ -13,6 +13,8 @@ struct sparsify {
 	float *residual;                /* arena of n */
 	struct sparse *own;             /* what this rank picked, unweighted; longest range at the highest density */
 	struct sparse *list;            /* `lists` lists of most_k entries */
+	bool sampled;                   /* compress.selection */
+	float *least;                   /* sampled: the threshold, in device memory */
 	int64_t most_k;
 	void *work;
 };
@@ -24,10 +26,20 @@ int64_t sparsify_k(const struct sparsify *, int64_t n);         /* max(1, floor(
 void sparsify_release(struct sparsify *, struct compress *);
 
 /*
+ * compress.selection, for who puts SPARSIFY_SELECTION in its table and calls sparsify_selection() in its init(). sparsify_choose() is
+ * the device's topk(), or with a threshold from a sample select(): at most k, then holes.
+ */
+#define SPARSIFY_SELECTION \
+	{ "selection", OPTION_STRING, "\"exact\"", 0, 0, "exact|sampled", "the k largest; or those above a threshold that a sample says k reach" }
+void sparsify_selection(struct sparsify *, const struct config *);
+void sparsify_choose(struct sparsify *, struct compress *, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out);
+
+/*
  * Compressors that all-gather a list of k from every rank. `list` has been bound with a list a rank; this rank puts its own at
  * sparsify_mine(). sparsify_sum() gathers them and makes out their weighted sum: in rank order, the same bits everywhere. In a chain
  * (c->half) it sends values in two bytes each, and what rounding takes away goes back to the residual.
  */
+int64_t sparsify_bytes(const struct compress *, int64_t k);     /* of a list of k */
 struct sparse *sparsify_mine(const struct sparsify *, const struct compress *, int64_t k);
 void sparsify_sum(struct sparsify *, struct compress *, const struct range *, int64_t k, float *out);
 

@@ -11,6 +11,12 @@
  * rounding takes away in its residual: S is what the others get, and e = acc - S as before. An index and a value take 6 bytes then (a
  * list of odd length 2 more). fp16 has 11 bits, nothing above 65504 and nothing below 6e-8: such a value waits until it has grown.
  *
+ * compress.selection = "sampled" (Lin et al., ICLR 2018, section 3): a sample of a few thousand elements, always at the same places,
+ * estimates the magnitude that k elements reach; S is what reaches it. With about 64 of the sample above it the estimate is off
+ * by an eighth (one standard deviation): if more than k reach it, S is the k largest after all; if fewer do, the list, which has its length
+ * whatever happens (threshold.c says why), ends in holes, and some that would have gone wait in e. Nothing is lost either way. It is there
+ * for comparison: the exact choice takes one pass over memory as well (core/cpu/cpu_topk.c).
+ *
  *     compute   | backward …      |                 wait |  update
  *     comm                          top-k  all-gather  sum
  *
@@ -18,7 +24,19 @@
  */
 #include "sparsify.h"
 
-static int topk_init(struct compress *c, const struct config *config) { return sparsify_init(c->state, c, config); }
+static const struct option topk_options[] = {
+	{ "density", OPTION_FLOAT, "0.01", 1e-7, 1, NULL, "share of the elements that is sent" },
+	{ "warmup", OPTION_LIST, "[]", 1e-7, 1, NULL, "densities of the first epochs, e.g. [0.25, 0.0625, 0.015625]" },
+	{ "scope", OPTION_STRING, "\"model\"", 0, 0, "model|bucket", "choose over the whole model, or in each bucket of the schedule" },
+	SPARSIFY_SELECTION,
+	{ 0 },
+};
+
+static int topk_init(struct compress *c, const struct config *config)
+{
+	sparsify_selection(c->state, config);
+	return sparsify_init(c->state, c, config);
+}
 
 static void topk_bind(struct compress *c, const struct range *ranges, int count)
 {
@@ -30,21 +48,52 @@ static void topk_average(struct compress *c, const struct range *range, const fl
 	struct sparsify *s = c->state;
 	int64_t k = sparsify_k(s, range->n);
 
-	c->comm->device->ops->sparse->topk(c->comm->stream, range->n, k, in + range->offset, s->residual + range->offset,
-	                                   sparsify_mine(s, c, k), s->work);
+	sparsify_choose(s, c, range->n, k, in + range->offset, s->residual + range->offset, sparsify_mine(s, c, k));
 	sparsify_sum(s, c, range, k, out);
+}
+
+static int64_t topk_wire(const struct compress *c, int64_t n, bool most)
+{
+	const struct sparsify *s = c->state;
+
+	return sparsify_bytes(c, most ? s->most_k : sparsify_k(s, n));
+}
+
+static void topk_pack(struct compress *c, const struct range *range, float *v, void *wire)
+{
+	struct sparsify *s = c->state;
+	int64_t k = sparsify_k(s, range->n);
+
+	v += range->offset;
+	sparsify_choose(s, c, range->n, k, NULL, v, c->half ? s->own : wire);
+	if (c->half)
+		c->comm->device->ops->sparse->pack(c->comm->stream, k, c->half, s->own, v, wire);
+}
+
+static void topk_unpack(struct compress *c, const struct range *range, const void *wire, float a, float *out)
+{
+	struct sparsify *s = c->state;
+	const struct sparse_ops *ops = c->comm->device->ops->sparse;
+	int64_t k = sparsify_k(s, range->n);
+
+	if (c->half)
+		ops->unpack(c->comm->stream, k, c->half, wire, s->own);
+	ops->scatter_add(c->comm->stream, k, a, c->half ? s->own : wire, out + range->offset);
 }
 
 extern const struct compress_ops compress_topk;
 const struct compress_ops compress_topk = {
 	.name = "topk",
 	.paper = "top-k with error feedback, all-gather: Aji & Heafield, EMNLP 2017; Stich et al., NeurIPS 2018",
-	.options = sparsify_options,
+	.options = topk_options,
 	.halves = true,
 	.state_size = sizeof(struct sparsify),
 	.init = topk_init,
 	.bind = topk_bind,
 	.average = topk_average,
+	.wire = topk_wire,
+	.pack = topk_pack,
+	.unpack = topk_unpack,
 	.epoch = sparsify_on_epoch,
 	.state = sparsify_on_state,
 	.bytes = sparsify_list_bytes,

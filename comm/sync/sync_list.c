@@ -21,6 +21,7 @@
 	A(adaptive) \
 	A(acco) \
 	A(dpsgd) \
+	A(choco) \
 	A(sgp) \
 	A(adpsgd) \
 	A(ssp) \

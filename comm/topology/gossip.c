@@ -124,10 +124,9 @@ struct gossip_peers gossip_peers(struct gossip *g, int rank, int64_t round)
 	return (struct gossip_peers){ (rank + jump) % size, (rank + size - jump) % size };
 }
 
-/* Does an edge lead so many ranks on, or back? Pairs meet at all distances. */
-static bool leads_to(const struct gossip *g, int distance)
+bool gossip_leads_to(const struct gossip *g, int size, int distance)
 {
-	int back = g->size - distance;
+	int back = size - distance;
 
 	if (g->graph == GOSSIP_RING)
 		return distance == 1 || back == 1;
@@ -143,7 +142,7 @@ void gossip_meet(const struct gossip *g, struct comm *comm, struct stream *compu
 
 	comm_fork(comm, compute);
 	for (int distance = 1; distance < size; distance++)
-		if (leads_to(g, distance))
+		if (gossip_leads_to(g, size, distance))
 			comm_exchange(comm, (rank + distance) % size, spare, sizeof(float), (rank + size - distance) % size, spare + 1, sizeof(float));
 	comm_mark(comm, comm->forked);
 	comm->device->ops->stream->wait(compute, comm->forked);

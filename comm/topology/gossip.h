@@ -51,6 +51,9 @@ struct gossip_peers gossip_peers(struct gossip *, int rank, int64_t round);
 /* Undirected: fills in who, and returns how many (0 to 2). Of two, the second is who sends to us while we send to the first. */
 int gossip_neighbours(struct gossip *, int rank, int64_t round, int neighbour[2]);
 
+/* Of so many ranks, does an edge of any round lead from one to the one `distance` further on, or back? Pairs meet at all distances. */
+bool gossip_leads_to(const struct gossip *, int size, int distance);
+
 /* Undirected: W_ij of two neighbours with weights w_i, w_j (M_i / sum M) who have `degree` neighbours each, by Metropolis and Hastings:
  * min(1, w_j/w_i) / (degree + 1). w_i W_ij is symmetric, so that x_i <- sum_j W_ij x_j keeps sum_i w_i x_i. */
 double gossip_mixing(double own, double other, int degree);

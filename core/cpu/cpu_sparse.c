@@ -162,13 +162,14 @@ static void run_survive(void *args, int team)
 	for (int64_t i = 0; i < a->k; i++) {
 		while (j < a->k && a->other[j].index < a->in[i].index)
 			j++;
-		a->alive[i] = a->alive[i] && j < a->k && a->other[j].index == a->in[i].index;
+		a->alive[i] = a->alive[i] && j < a->k && a->other[j].index == a->in[i].index && (!a->survived || a->survived[j]);
 	}
 }
 
-static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
+static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, const uint8_t *kept,
+                           uint8_t *alive)
 {
-	QUEUE(s, run_survive, .k = k, .in = own, .other = list, .alive = alive);
+	QUEUE(s, run_survive, .k = k, .in = own, .other = list, .survived = kept, .alive = alive);
 }
 
 static void run_put_back(void *args, int team)
@@ -267,7 +268,7 @@ static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const stru
 	cpu_run(s, run_take_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, NULL, x, value }, sizeof(struct draw_args));
 }
 
-static void run_put_drawn(void *args, int team)
+static void run_add_drawn(void *args, int team)
 {
 	const struct draw_args *a = args;
 	int64_t place[DRAW_BLOCK];
@@ -277,13 +278,13 @@ static void run_put_drawn(void *args, int team)
 		int count = places(&a->plan, j, place);
 
 		for (int i = 0; i < count; i++)
-			a->x[place[i]] = a->in[j + i];
+			a->x[place[i]] += a->a * a->in[j + i];
 	}
 }
 
-static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+static void sparse_add_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, const float *value, float *y)
 {
-	cpu_run(s, run_put_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), 1, value, y, NULL }, sizeof(struct draw_args));
+	cpu_run(s, run_add_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, value, y, NULL }, sizeof(struct draw_args));
 }
 
 const struct sparse_ops cpu_sparse_ops = {
@@ -291,6 +292,7 @@ const struct sparse_ops cpu_sparse_ops = {
 	.topk = sparse_topk,
 	.select = sparse_select,
 	.normal_bound = sparse_normal_bound,
+	.sample_bound = cpu_sample_bound,
 	.scale = sparse_scale,
 	.scatter_add = sparse_scatter_add,
 	.clear = sparse_clear,
@@ -303,5 +305,5 @@ const struct sparse_ops cpu_sparse_ops = {
 	.split = cpu_split,
 	.put_back_zero = cpu_put_back_zero,
 	.take_drawn = sparse_take_drawn,
-	.put_drawn = sparse_put_drawn,
+	.add_drawn = sparse_add_drawn,
 };

@@ -14,6 +14,7 @@ struct topk_args {
 };
 
 void cpu_topk_run(void *args, int team);        /* struct topk_args */
+void cpu_sample_bound(struct stream *, int64_t n, int64_t k, const float *x, const float *y, float *least, void *work);
 size_t cpu_topk_work(int64_t n, int64_t k);     /* bytes of work */
 
 /* cpu_region.c: entries of cpu_sparse_ops */

@@ -19,6 +19,9 @@
 #include "kernel/isa.h"
 #include "kernel/kernels.h"
 
+#define HOST_DEVICE static inline
+#include "../formulas.h"
+
 KERNEL_TABLES(struct sparse_kernels, sparse_kernels);
 
 enum { SAMPLE_MOST = 1 << 16, SAMPLE_LEAST = 1 << 10, SAMPLE_HITS = 32, ROOM_EXTRA = 1 << 15, TEAM_MOST = 64 };
@@ -69,7 +72,7 @@ static uint32_t lower_bound(const struct topk_args *a)
 	for (int64_t i = 0; i < m; i++) {
 		int64_t at = cpu_topk_place(a->n, m, i);
 
-		a->work[i] = (struct sparse){ (uint32_t)at, a->residual[at] + a->in[at] };
+		a->work[i] = (struct sparse){ (uint32_t)at, a->residual[at] + (a->in ? a->in[at] : 0) };
 	}
 	return cut_list(m, rank, a->work).bits;
 }
@@ -161,4 +164,35 @@ void cpu_topk_run(void *args, int team)
 		take_from_list(a, n, least);
 	else
 		take_from_vector(a, least);
+}
+
+/* ---- the bound alone, estimated ---- */
+
+struct sample_args {
+	int64_t n, k;
+	const float *x, *y;
+	float *least;
+	struct sparse *work;
+};
+
+static void run_sample_bound(void *args, int team)
+{
+	const struct sample_args *a = args;
+	int64_t m = sample_count(a->n, a->k);
+	uint32_t bits = 0;
+
+	(void)team;
+	for (int64_t i = 0; i < m && a->k < a->n; i++) {
+		int64_t at = sample_place(a->n, m, i);
+
+		a->work[i] = (struct sparse){ (uint32_t)at, a->x[at] + (a->y ? a->y[at] : 0) };
+	}
+	if (a->k < a->n)
+		bits = cut_list(m, sample_rank(a->n, a->k, m), a->work).bits;
+	memcpy(a->least, &bits, sizeof(bits));
+}
+
+void cpu_sample_bound(struct stream *s, int64_t n, int64_t k, const float *x, const float *y, float *least, void *work)
+{
+	cpu_run(s, run_sample_bound, &(struct sample_args){ n, k, x, y, least, work }, sizeof(struct sample_args));
 }

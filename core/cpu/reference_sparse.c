@@ -53,7 +53,8 @@ static void run_topk(void *args, int team)
 
 	(void)team;
 	for (int64_t i = 0; i < a->n; i++) {
-		a->residual[i] += a->in[i];
+		if (a->in)
+			a->residual[i] += a->in[i];
 		a->work[i] = (struct sparse){ (uint32_t)i, a->residual[i] };
 	}
 	select_sorted(a->n, a->k, a->work, a->out);
@@ -79,7 +80,8 @@ static void run_select(void *args, int team)
 
 	(void)team;
 	for (int64_t i = 0; i < a->n; i++) {
-		a->residual[i] += a->in[i];
+		if (a->in)
+			a->residual[i] += a->in[i];
 		if (isnan(a->residual[i]) || (a->residual[i] != 0 && fabsf(a->residual[i]) >= *s->least))
 			a->work[count++] = (struct sparse){ (uint32_t)i, a->residual[i] };
 	}
@@ -105,6 +107,7 @@ struct bound_args {
 	int64_t n, k;
 	const float *x, *y;
 	float *least;
+	struct sparse *work;
 };
 
 static void run_normal_bound(void *args, int team)
@@ -133,7 +136,27 @@ static void run_normal_bound(void *args, int team)
 
 static void sparse_normal_bound(struct stream *s, int64_t n, int64_t k, const float *x, const float *y, float *least)
 {
-	cpu_run(s, run_normal_bound, &(struct bound_args){ n, k, x, y, least }, sizeof(struct bound_args));
+	cpu_run(s, run_normal_bound, &(struct bound_args){ n, k, x, y, least, NULL }, sizeof(struct bound_args));
+}
+
+static void run_sample_bound(void *args, int team)
+{
+	const struct bound_args *a = args;
+	int64_t m = sample_count(a->n, a->k);
+
+	(void)team;
+	for (int64_t i = 0; i < m; i++) {
+		int64_t at = sample_place(a->n, m, i);
+
+		a->work[i] = (struct sparse){ (uint32_t)i, a->x[at] + (a->y ? a->y[at] : 0) };
+	}
+	qsort(a->work, (size_t)m, sizeof(*a->work), by_magnitude);
+	*a->least = a->k < a->n ? fabsf(a->work[sample_rank(a->n, a->k, m) - 1].value) : 0;
+}
+
+static void sparse_sample_bound(struct stream *s, int64_t n, int64_t k, const float *x, const float *y, float *least, void *work)
+{
+	cpu_run(s, run_sample_bound, &(struct bound_args){ n, k, x, y, least, work }, sizeof(struct bound_args));
 }
 
 struct list_args {
@@ -224,13 +247,17 @@ static void run_survive(void *args, int team)
 	const struct list_args *a = args;
 
 	(void)team;
-	for (int64_t j = 0; j < a->k; j++)
-		a->alive[j] = a->alive[j] && lookup(a->other, a->k, a->in[j].index);
+	for (int64_t j = 0; j < a->k; j++) {
+		const struct sparse *twin = lookup(a->other, a->k, a->in[j].index);
+
+		a->alive[j] = a->alive[j] && twin && (!a->survived || a->survived[twin - a->other]);
+	}
 }
 
-static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
+static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, const uint8_t *kept,
+                           uint8_t *alive)
 {
-	QUEUE(s, run_survive, .k = k, .in = own, .other = list, .alive = alive);
+	QUEUE(s, run_survive, .k = k, .in = own, .other = list, .survived = kept, .alive = alive);
 }
 
 static void run_put_back(void *args, int team)
@@ -335,18 +362,18 @@ static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const stru
 	cpu_run(s, run_take_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, NULL, x, value }, sizeof(struct draw_args));
 }
 
-static void run_put_drawn(void *args, int team)
+static void run_add_drawn(void *args, int team)
 {
 	const struct draw_args *a = args;
 
 	(void)team;
 	for (int64_t j = 0; j < (int64_t)a->plan.k; j++)
-		a->x[place_of(&a->plan, j)] = a->in[j];
+		a->x[place_of(&a->plan, j)] += a->a * a->in[j];
 }
 
-static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+static void sparse_add_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, const float *value, float *y)
 {
-	cpu_run(s, run_put_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), 1, value, y, NULL }, sizeof(struct draw_args));
+	cpu_run(s, run_add_drawn, &(struct draw_args){ draw_plan_of(draw, n, k), a, value, y, NULL }, sizeof(struct draw_args));
 }
 
 /* ---- Ok-Topk's regions ---- */
@@ -438,6 +465,7 @@ const struct sparse_ops reference_sparse_ops = {
 	.topk = sparse_topk,
 	.select = sparse_select,
 	.normal_bound = sparse_normal_bound,
+	.sample_bound = sparse_sample_bound,
 	.scale = sparse_scale,
 	.scatter_add = sparse_scatter_add,
 	.clear = sparse_clear,
@@ -450,5 +478,5 @@ const struct sparse_ops reference_sparse_ops = {
 	.split = sparse_split,
 	.put_back_zero = sparse_put_back_zero,
 	.take_drawn = sparse_take_drawn,
-	.put_drawn = sparse_put_drawn,
+	.add_drawn = sparse_add_drawn,
 };

@@ -265,15 +265,22 @@ __global__ void __launch_bounds__(WALK_THREADS) hand_out(struct selection s, int
 	}
 }
 
-void select_run(struct stream *s, const struct selection *sel)
+void select_cut(struct stream *s, const struct selection *sel)
 {
 	static const int shift[ROUNDS] = { 20, 9, 0 };
-	int64_t elements = sel->room > sel->n ? sel->room : sel->n, each = tiles_per_chunk(sel->tiles);
-	int chunks = (int)((sel->tiles + each - 1) / each), warps = WALK_THREADS / LANES;
+	int64_t elements = sel->room > sel->n ? sel->room : sel->n;
 	unsigned blocks = blocks_for(elements, NARROW_THREADS, 2 * s->dev->processors);
 
 	for (int round = 0; round < ROUNDS; round++)
 		launch(s, "top-k: cut", blocks, NARROW_THREADS, narrow, *sel, round, 1u << (round == 0 ? 31 : shift[round - 1]), shift[round]);
+}
+
+void select_run(struct stream *s, const struct selection *sel)
+{
+	int64_t each = tiles_per_chunk(sel->tiles);
+	int chunks = (int)((sel->tiles + each - 1) / each), warps = WALK_THREADS / LANES;
+
+	select_cut(s, sel);
 	launch(s, "top-k: count", (chunks + warps - 1) / warps, WALK_THREADS, count, *sel, chunks);
 	launch(s, "top-k: hand out", (chunks + warps - 1) / warps, WALK_THREADS, hand_out, *sel, chunks);
 }

@@ -47,7 +47,9 @@ size_t select_bytes(int64_t tiles, size_t list_bytes);  // of scratch
 // Lays a selection out in scratch (16-byte aligned) and queues that its state is zeroed.
 struct selection select_begin(struct stream *, int64_t n, int64_t k, float *vector, struct sparse *out, int64_t tiles, int64_t room,
                               void *work);
-// The list is there (or is known to be no good): finds the cut, writes out, zeroes what was chosen.
+// The list is there (or is known to be no good): finds the cut, state->bits and rank.
+void select_cut(struct stream *, const struct selection *);
+// The same, then writes out and zeroes what was chosen.
 void select_run(struct stream *, const struct selection *);
 
 // A float without its sign, as an integer: the order of magnitudes. All NaNs are the same, and the largest.

@@ -42,8 +42,9 @@ static int64_t merge_tiles(int64_t k) { return (2 * k + TILE - 1) / TILE; }
 static size_t work_size(int64_t n, int64_t k)
 {
 	size_t topk = topk_bytes(n, k), merge = select_bytes(merge_tiles(k), 2 * (size_t)k * sizeof(struct sparse));
+	size_t sample = topk_sample_bytes(n), most = topk > merge ? topk : merge;
 
-	return topk > merge ? topk : merge;
+	return most > sample ? most : sample;
 }
 
 // Places both lists in one, by index: an element's place is its place in its own list plus how many of the other come before. Of
@@ -121,20 +122,21 @@ static void sparse_clear(struct stream *s, int64_t k, const struct sparse *list,
 	launch(s, "clear", grid_for(s, k), THREADS, clear, k, list, y);
 }
 
-__global__ void __launch_bounds__(THREADS) mark(int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
+__global__ void __launch_bounds__(THREADS) mark(int64_t k, const struct sparse *own, const struct sparse *list, const uint8_t *kept, uint8_t *alive)
 {
 	FOR_EACH(j, k) {
 		if (alive[j]) {
 			int64_t at = lower_bound(list, k, own[j].index);
 
-			alive[j] = at < k && list[at].index == own[j].index;
+			alive[j] = at < k && list[at].index == own[j].index && (!kept || kept[at]);
 		}
 	}
 }
 
-static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, uint8_t *alive)
+static void sparse_survive(struct stream *s, int64_t k, const struct sparse *own, const struct sparse *list, const uint8_t *kept,
+                           uint8_t *alive)
 {
-	launch(s, "survive", grid_for(s, k), THREADS, mark, k, own, list, alive);
+	launch(s, "survive", grid_for(s, k), THREADS, mark, k, own, list, kept, alive);
 }
 
 __global__ void __launch_bounds__(THREADS) return_lost(int64_t k, const struct sparse *own, const uint8_t *alive, float *residual)
@@ -292,18 +294,18 @@ static void sparse_take_drawn(struct stream *s, int64_t n, int64_t k, const stru
 	launch(s, "take_drawn", grid_for(s, (k + DRAW_BLOCK - 1) / DRAW_BLOCK), THREADS, take_drawn, draw_plan_of(draw, n, k), a, x, value);
 }
 
-__global__ void __launch_bounds__(THREADS) put_drawn(struct draw_plan p, const float *value, float *y)
+__global__ void __launch_bounds__(THREADS) add_drawn(struct draw_plan p, float a, const float *value, float *y)
 {
-	each_drawn(p, [=](int64_t j, int64_t at) { y[at] = value[j]; });
+	each_drawn(p, [=](int64_t j, int64_t at) { y[at] += a * value[j]; });
 }
 
-static void sparse_put_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, const float *value, float *y)
+static void sparse_add_drawn(struct stream *s, int64_t n, int64_t k, const struct draw *draw, float a, const float *value, float *y)
 {
 	cuda_written(s->dev, y);
-	launch(s, "put_drawn", grid_for(s, (k + DRAW_BLOCK - 1) / DRAW_BLOCK), THREADS, put_drawn, draw_plan_of(draw, n, k), value, y);
+	launch(s, "add_drawn", grid_for(s, (k + DRAW_BLOCK - 1) / DRAW_BLOCK), THREADS, add_drawn, draw_plan_of(draw, n, k), a, value, y);
 }
 
 const struct sparse_ops cuda_sparse_ops = {
-	work_size, topk_run, topk_select, normal_bound_run, sparse_scale, sparse_scatter_add, sparse_clear, sparse_merge, sparse_survive,
-	sparse_put_back, sparse_pack, sparse_unpack, sparse_quantiles, sparse_split, sparse_put_back_zero, sparse_take_drawn, sparse_put_drawn,
+	work_size, topk_run, topk_select, normal_bound_run, topk_sample_bound, sparse_scale, sparse_scatter_add, sparse_clear, sparse_merge, sparse_survive,
+	sparse_put_back, sparse_pack, sparse_unpack, sparse_quantiles, sparse_split, sparse_put_back_zero, sparse_take_drawn, sparse_add_drawn,
 };

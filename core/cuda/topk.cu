@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(SAMPLE_THREADS) sample(struct selection s, con
 	__shared__ uint32_t count[SAMPLE_BINS];
 	int i = blockIdx.x * SAMPLE_THREADS + threadIdx.x;
 	int64_t at = sample_place(s.n, SAMPLES, i);
-	uint32_t bits = magnitude(s.vector[at] + in[at]);
+	uint32_t bits = magnitude(in ? s.vector[at] + in[at] : s.vector[at]);
 
 	for (int b = threadIdx.x; b < SAMPLE_BINS; b += SAMPLE_THREADS)
 		count[b] = 0;
@@ -116,17 +116,23 @@ __device__ static inline quad add4(const struct selection &s, const float *in, i
 	for (int j = 0; j < 4; j++) {
 		acc.v[j] = 0;
 		if (i + j < s.n)
-			s.vector[i + j] = acc.v[j] = s.vector[i + j] + in[i + j];
+			acc.v[j] = s.vector[i + j];
+		if (i + j < s.n && in)
+			s.vector[i + j] = acc.v[j] += in[i + j];
 	}
 	return acc;
 }
 
 __device__ static inline quad add4_wide(const struct selection &s, const float *in, int64_t i)
 {
-	quad acc = load<4>(s.vector + i), more = load<4>(in + i);
+	quad acc = load<4>(s.vector + i);
 
-	for (int j = 0; j < 4; j++)
-		acc.v[j] += more.v[j];
+	if (in) {
+		quad more = load<4>(in + i);
+
+		for (int j = 0; j < 4; j++)
+			acc.v[j] += more.v[j];
+	}
 	return acc;
 }
 
@@ -176,7 +182,7 @@ __global__ void __launch_bounds__(FILTER_THREADS) filter(struct selection s, con
 		if (wide && (tile + 1) * TILE <= s.n) {
 			for (int row = 0; row < ROWS; row++)
 				acc[row] = add4_wide(s, in, from + row * 4 * LANES);
-			for (int row = 0; row < ROWS; row++)
+			for (int row = 0; row < ROWS && in; row++)
 				store(s.vector + from + row * 4 * LANES, acc[row]);
 		} else {
 			for (int row = 0; row < ROWS; row++)
@@ -230,4 +236,33 @@ void topk_select(struct stream *s, int64_t n, int64_t k, const float *least, con
 	launch(s, "select: bound", blocks_for(k, FILTER_THREADS, FILTER_BLOCKS * s->dev->processors), FILTER_THREADS, take_bound, sel, least);
 	filter_run(s, sel, in);
 	select_run(s, &sel);
+}
+
+// ---- the bound alone, estimated ----
+
+__global__ void __launch_bounds__(FILTER_THREADS) look(struct selection s, int64_t n, const float *x, const float *y)
+{
+	int64_t i = (int64_t)blockIdx.x * FILTER_THREADS + threadIdx.x;
+
+	if (i == 0)
+		s.state->listed = (uint32_t)s.room;
+	for (; i < s.room; i += (int64_t)gridDim.x * FILTER_THREADS) {
+		int64_t at = sample_place(n, s.room, i);
+
+		s.list[i] = { (uint32_t)at, y ? x[at] + y[at] : x[at] };
+	}
+}
+
+__global__ void give_bound(struct selection s, bool all, float *least) { *least = all ? 0 : __uint_as_float(s.state->bits); }
+
+size_t topk_sample_bytes(int64_t n) { return select_bytes(0, (size_t)sample_count(n, 1) * sizeof(struct sparse)); }
+
+void topk_sample_bound(struct stream *s, int64_t n, int64_t k, const float *x, const float *y, float *least, void *work)
+{
+	int64_t m = sample_count(n, k);
+	struct selection sel = select_begin(s, 0, sample_rank(n, k, m), NULL, NULL, 0, m, work);
+
+	launch(s, "sample: look", blocks_for(m, FILTER_THREADS, FILTER_BLOCKS * s->dev->processors), FILTER_THREADS, look, sel, n, x, y);
+	select_cut(s, &sel);
+	launch(s, "sample: bound", 1, 1, give_bound, sel, k == n, least);
 }

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ORACLE_WORKERS = 8, ORACLE_RANGES = 8, ORACLE_KEYS = 8, ORACLE_VECTORS = 160 };
+enum { ORACLE_WORKERS = 16, ORACLE_RANGES = 8, ORACLE_KEYS = 8, ORACLE_VECTORS = 320 };
 enum oracle_method { DENSE, TOPK, GTOPK };
 enum oracle_merged { KEEP, SHARE, FORGET };     /* what each optimizer does with its state where models have been averaged */
 

@@ -5,14 +5,19 @@
 #include "compress_chain.h"
 #include "compress_dgc.h"
 #include "compress_gaussian_k.h"
+#include "compress_gtopk.h"
 #include "compress_hierarchical.h"
 #include "compress_oktopk.h"
 #include "compress_powersgd.h"
 #include "compress_quantize.h"
 #include "compress_randomk.h"
+#include "compress_sampled.h"
 #include "compress_threshold.h"
 
 __attribute__((unused)) static const struct oracle_compressor *const oracle_compressors[] = {
+	&oracle_gtopk_whole,
+	&oracle_gtopk_lossy,
+	&oracle_topk_sampled,
 	&oracle_randomk,
 	&oracle_threshold,
 	&oracle_gaussian_k,

@@ -14,6 +14,7 @@
 #include "compressors.h"
 #include "acco.h"
 #include "adaptive.h"
+#include "choco.h"
 #include "cocod.h"
 #include "diloco.h"
 #include "eager_diloco.h"
@@ -49,6 +50,7 @@ static const struct oracle_algorithm *const oracle_list[] = {
 	&oracle_adaptive,
 	&oracle_acco,
 	&oracle_dpsgd,
+	&oracle_choco,
 	&oracle_sgp,
 	NULL,
 };
