@@ -104,7 +104,9 @@ int pays_keep(struct rival *all, int count, int most)
 
 static void bandwidth_text(double gbit_per_s, char *out, size_t size)
 {
-	if (gbit_per_s < 0.1)
+	if (gbit_per_s > FASTEST * (1 - 1e-9))
+		snprintf(out, size, "no limit seen");
+	else if (gbit_per_s < 0.1)
 		snprintf(out, size, "%.3g Mbit/s", 1e3 * gbit_per_s);
 	else
 		snprintf(out, size, "%.3g Gbit/s", gbit_per_s);
@@ -156,7 +158,7 @@ char *pays_warning(const struct rival *all, int count, const struct cost_model *
 		return NULL;
 	band_text(&mine->wins, where, sizeof(where));
 	bandwidth_text(gbit(m), here, sizeof(here));
-	return xasprintf("compress.method = \"%s\" is predicted to make a step slower, not faster: %.2f ms, and %.2f ms dense. It pays %s%s, and "
-	                 "here are %s. Set compress.method = \"%s\"", mine->sync->compress.name, 1e3 * mine->step, 1e3 * all[0].step, where,
-	                 isinf(mine->wins.from) ? ", whatever the bandwidth" : "", here, best->sync->compress.name);
+	return xasprintf("compress.method = \"%s\" is predicted to make a step slower, not faster: %.2f ms, and %.2f ms dense. It pays %s (here: %s). "
+	                 "Set compress.method = \"%s\"", mine->sync->compress.name, 1e3 * mine->step, 1e3 * all[0].step,
+	                 isinf(mine->wins.from) ? "on no bandwidth" : where, here, best->sync->compress.name);
 }
