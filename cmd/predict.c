@@ -86,18 +86,22 @@ static bool variant_open(struct run *run, struct variant *v, const char *method)
 	return true;
 }
 
-/* The first ranges, up to SAMPLE floats but one tensor at least. Returns how many. */
+/* The first n floats of the arena in their ranges: about SAMPLE, but one tensor at least; the last range may be cut. Returns how many. */
 static int cut_sample(const struct range *range, int count, struct range *sample, int64_t *n)
 {
 	int used = 0;
+	bool cut = false;
 
-	for (*n = 0; used < count && *n < SAMPLE; used++) {
+	for (*n = 0; used < count && *n < SAMPLE && !cut; used++) {
 		struct range *r = &sample[used];
 
 		*r = range[used];
-		while (r->tensors > 1 && r->n > SAMPLE - *n)
+		while (r->tensors > 1 && *n + r->n > SAMPLE) {
 			r->n = r->tensor[--r->tensors].offset - r->offset;
+			cut = true;
+		}
 		*n += r->n;
+		CHECK(*n == r->offset + r->n);
 	}
 	return used;
 }

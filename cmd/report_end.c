@@ -162,11 +162,12 @@ static double images_per_s(const struct run *run, const struct account *all)
 /* (predicted - measured) / measured; NaN if nothing was measured. */
 static double error_of(double predicted, double measured) { return measured > 0 ? predicted / measured - 1 : NAN; }
 
-static void print_one(const char *what, double scale, double predicted, double measured)
+/* least: of less than that the error says nothing. */
+static void print_one(const char *what, double scale, double predicted, double measured, double least)
 {
 	char error[24] = "-";
 
-	if (measured > 0)
+	if (measured > least)
 		snprintf(error, sizeof(error), "%+.0f %%", 100 * error_of(predicted, measured));
 	note("  %-22s %12.4g %12.4g %9s", what, scale * predicted, scale * measured, error);
 }
@@ -177,9 +178,9 @@ static void print_predicted(const struct prediction *p, const struct account *me
 		return;
 	note("what was predicted at the start (which took %.1f s)", p->took);
 	note("  %-22s %12s %12s %9s", "", "predicted", "measured", "error");
-	print_one("step, ms", 1e3, p->step, mean->wall);
-	print_one("exposed, ms", 1e3, p->exposed, mean->exposed);
-	print_one("sent a step, MB", 1e-6, p->bytes, mean->bytes);
+	print_one("step, ms", 1e3, p->step, mean->wall, 0);
+	print_one("exposed, ms", 1e3, p->exposed, mean->exposed, 0.01 * mean->wall);
+	print_one("sent a step, MB", 1e-6, p->bytes, mean->bytes, 0);
 }
 
 static void predicted_json(const struct prediction *p, const struct account *mean, struct json *j)

@@ -64,6 +64,8 @@ twice "local with AdamW" 2 --set optimizer.name=adamw --set optimizer.lr=0.001 -
 twice "a network with dropout" 2 --set model.name=vgg16 --set model.width=0.05
 twice "unequal workers, a random choice" 2 --set 'train.batch=[8, 16]' --set 'cluster.slowdown=[2.0]' --set compress.method=randomk --set sync.algorithm=ssgd
 twice "a chain, a dense phase first" 2 --set 'compress.method=("topk", "fp16")' --set 'compress.warmup=[0.5]'
+twice "a model longer than what kernels are timed on" 2 --set model.name=resnet18 --set model.width=0.5 --set data.size=8 --set train.batch=2 \
+	--set train.max_steps=3 --set compress.method=powersgd --set sync.algorithm=ssgd
 
 # ---- the table ----
 
