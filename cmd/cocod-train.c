@@ -88,6 +88,8 @@ static int run_config(struct config *config, bool dry_run, double started)
 		status = run_bind(&run);
 	if (!status) {
 		report_start(&run);
+		if (!run.dry)
+			report_predict(&run);
 		if (run_serves(&run))
 			status = run_serve(&run);
 		else if (run.dry)

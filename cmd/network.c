@@ -6,12 +6,12 @@
 #include "../core/die.h"
 #include "run.h"
 
-static bool all_reduces(const struct run *run) { return !strcmp(config_string(run->config, "topology.kind"), "all-reduce"); }
+bool run_all_reduces(const struct run *run) { return !strcmp(config_string(run->config, "topology.kind"), "all-reduce"); }
 
 /* Of ranks that are one group; the same number on all ranks, whatever their own host has. */
 static int group_size(const struct run *run)
 {
-	int given = all_reduces(run) ? (int)config_int(run->config, "topology.group") : 0;
+	int given = run_all_reduces(run) ? (int)config_int(run->config, "topology.group") : 0;
 
 	return given ? given : (run->world.size + run->world.nodes - 1) / run->world.nodes;
 }
@@ -27,6 +27,7 @@ struct cost_model run_link(const struct run *run, int workers)
 		.per_node = group_size(run),
 		.intra_latency = config_float(c, "cluster.intra.latency_us") * 1e-6,
 		.intra_per_byte = 8e-9 / config_float(c, "cluster.intra.gbit_per_s"),
+		.delay = config_float(c, "comm.delay_ms") * 1e-3,
 	};
 }
 
@@ -51,7 +52,7 @@ void run_plan_allreduce(struct run *run)
 	struct cost_model link = run_link(run, run->world.size);
 	int *host, given;
 
-	if (!all_reduces(run))
+	if (!run_all_reduces(run))
 		return;
 	host = xcalloc((size_t)run->world.size, sizeof(*host));
 	given = (int)config_int(run->config, "topology.group");

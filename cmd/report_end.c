@@ -157,6 +157,47 @@ static double images_per_s(const struct run *run, const struct account *all)
 	return longest > 0 ? (double)run->samples / longest : NAN;
 }
 
+/* ---- what was predicted ---- */
+
+/* (predicted - measured) / measured; NaN if nothing was measured. */
+static double error_of(double predicted, double measured) { return measured > 0 ? predicted / measured - 1 : NAN; }
+
+/* least: of less than that the error says nothing. */
+static void print_one(const char *what, double scale, double predicted, double measured, double least)
+{
+	char error[24] = "-";
+
+	if (measured > least)
+		snprintf(error, sizeof(error), "%+.0f %%", 100 * error_of(predicted, measured));
+	note("  %-22s %12.4g %12.4g %9s", what, scale * predicted, scale * measured, error);
+}
+
+static void print_predicted(const struct prediction *p, const struct account *mean)
+{
+	if (!p->made)
+		return;
+	note("what was predicted at the start (which took %.1f s)", p->took);
+	note("  %-22s %12s %12s %9s", "", "predicted", "measured", "error");
+	print_one("step, ms", 1e3, p->step, mean->wall, 0);
+	print_one("exposed, ms", 1e3, p->exposed, mean->exposed, 0.01 * mean->wall);
+	print_one("sent a step, MB", 1e-6, p->bytes, mean->bytes, 0);
+}
+
+static void predicted_json(const struct prediction *p, const struct account *mean, struct json *j)
+{
+	if (!p->made)
+		return;
+	json_number(j, "predicted_step_ms", 1e3 * p->step);
+	json_number(j, "prediction_error", error_of(p->step, mean->wall));
+	json_number(j, "predicted_exposed_ms", 1e3 * p->exposed);
+	json_number(j, "predicted_bytes_sent_per_step", p->bytes);
+	json_number(j, "compress_ms", 1e3 * p->kernels);
+	json_number(j, "fitted_latency_us", 1e6 * p->latency);
+	json_number(j, "fitted_gbit_per_s", 8e-9 / p->per_byte);
+	json_number(j, "fit_error", p->fit_error);
+	json_number(j, "prediction_s", p->took);
+}
+
 static void write_summary(struct run *run, const struct account *all, const struct account *mean, double memory_mb, const char *sha)
 {
 	FILE *f = rundir_file(&run->dir, "summary.json");
@@ -189,12 +230,14 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	if (run->servers)
 		json_number(&j, "server_bytes_sent_per_step", server_bytes(run, all));
 	served_json(&served, count_read(run, all), &j);
+	json_number(&j, "step_ms", 1e3 * mean->wall);
 	json_number(&j, "compute_ms", 1e3 * mean->computing);
 	json_number(&j, "comm_ms", 1e3 * mean->comm);
 	json_number(&j, "exposed_ms", 1e3 * mean->exposed);
 	json_number(&j, "data_ms", 1e3 * mean->data);
 	json_number(&j, "hidden_fraction", hidden(mean));
 	json_number(&j, "compute_dilation", mean->dilation);
+	predicted_json(&run->predicted, mean, &j);
 	json_number(&j, "wall_s", clock_now() - run->started);
 	json_number(&j, "virtual_s", NAN);
 	json_number(&j, "peak_memory_mb", memory_mb);
@@ -232,6 +275,7 @@ void report_end(struct run *run)
 
 		print_accounts(run, all, &mean);
 		served_print(&served);
+		print_predicted(&run->predicted, &mean);
 		write_summary(run, all, &mean, memory_mb, sha);
 		note("%.0f images/s, peak memory %.0f MB a rank, test accuracy %.2f %%, parameters %.12s…", images_per_s(run, all), memory_mb,
 		     100 * run->test_accuracy, sha);

@@ -29,6 +29,15 @@ struct spent {
 	double bytes;           /* sent by this rank */
 };
 
+/* Of a step, before the first one. Seconds and bytes. */
+struct prediction {
+	bool made;
+	double step, exposed, bytes;    /* exposed: beyond what computing alone takes; bytes: sent by a rank */
+	double kernels;                 /* of one average, beside its messages */
+	double latency, per_byte, fit_error;    /* of the network */
+	double took;                    /* finding it out */
+};
+
 struct run {
 	struct config *config;
 	double started;                 /* clock_now() when the program began */
@@ -70,6 +79,7 @@ struct run {
 	struct spent aside;             /* what was spent before training and in evaluations; not counted */
 	struct spent spent;
 	double eval_seconds;
+	struct prediction predicted;
 	double train_loss;              /* of the last complete row, all ranks */
 	double test_loss, test_accuracy, best_accuracy;
 	int64_t evaluated_at;           /* step of the last evaluation; -1: none */
@@ -96,6 +106,7 @@ void run_set_aside(struct run *, const struct spent *since);    /* what was spen
 static inline int64_t run_epoch_samples(const struct run *run) { return run->steps_per_epoch * run->batch_total; }
 static inline double run_epochs(const struct run *run, int64_t samples) { return (double)samples / (double)run_epoch_samples(run); }
 static inline bool run_serves(const struct run *run) { return run->world.rank >= run->workers; }
+bool run_all_reduces(const struct run *);                       /* topology.kind */
 struct cost_model run_link(const struct run *, int workers);    /* cluster.inter and .intra; of computing it says nothing */
 void run_plan_allreduce(struct run *);                          /* topology.allreduce, for run->comm */
 int run_train(struct run *);                                    /* exit status */
@@ -104,6 +115,7 @@ void run_evaluate(struct run *);                                /* averaged mode
 void run_fingerprint(struct run *, char hex[65]);               /* of the averaged model, PyTorch's order and layout */
 
 void report_start(struct run *);                                /* report_start.c: config, layers, world */
+void report_predict(struct run *);                              /* predict.c: what a step will take, and whether compressing pays */
 void report_end(struct run *);                                  /* report_end.c: the truth about overlap; writes summary.json */
 void report_dry_run(struct run *);                              /* dryrun.c: memory, bytes, predicted step times */
 

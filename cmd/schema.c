@@ -112,6 +112,7 @@ static const struct option output_options[] = {
 	{ "dir", OPTION_STRING, "\"runs/%n-%t\"", 0, 0, NULL, "folder for its files; %n: the name, %t: the time of the start" },
 	{ "overwrite", OPTION_BOOL, "false", 0, 0, NULL, "write over an earlier run in that folder" },
 	{ "tensorboard", OPTION_BOOL, "true", 0, 0, NULL, "also write an event file for TensorBoard" },
+	{ "predict", OPTION_BOOL, "true", 0, 0, NULL, "several workers: measure before the first step what one will take, and whether compressing pays" },
 	{ "log_every", OPTION_INT, "20", 1, 1e9, NULL, "steps between two rows of metrics.csv" },
 	{ 0 },
 };

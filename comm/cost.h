@@ -12,6 +12,11 @@ struct cost_model {
 	int64_t n;                      /* floats in the model */
 	int per_node;                   /* neighbouring workers on one node; 0: not known, each by itself */
 	double intra_latency, intra_per_byte;   /* between them */
+	double kernels;                 /* seconds of one average of the model beside its messages: choosing, packing, adding up */
+	double delay;                   /* seconds in front of every exchange (comm.delay_ms) */
+	/* Shares of the kernels' and of the messages' time that the communication stream takes from computing, 0 to 1: 1 where both have
+	 * one core or one GPU. What is taken cannot hide. Only sync_cost() asks. */
+	double kernels_lent, messages_lent;
 };
 
 #endif

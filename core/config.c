@@ -103,6 +103,32 @@ struct config *config_load(const struct schema *schema, const char *path, const 
 	return NULL;
 }
 
+struct config *config_variant(const struct config *from, const struct schema *schema, const char *const *sets, int set_count)
+{
+	struct entries all = { .entry = xcalloc((size_t)from->count, sizeof(struct entry)) };
+	struct config *c = xcalloc(1, sizeof *c);
+	int rc = 0;
+
+	for (int i = 0; i < from->count; i++) {
+		const struct setting *s = &from->setting[i];
+		struct entry *e = &all.entry[all.count];
+
+		if (!s->given || s->value.type == VALUE_NONE)
+			continue;
+		*e = (struct entry){ .key = xstrdup(s->key), .where = xstrdup(s->origin), .origin = xstrdup(s->origin) };
+		value_copy(&e->value, &s->value);
+		all.count++;
+	}
+	for (int i = 0; i < set_count; i++)
+		rc |= config_read_set(&all, sets[i]);
+	rc |= config_check(c, schema, &all);
+	entries_release(&all);
+	if (!rc)
+		return c;
+	config_free(c);
+	return NULL;
+}
+
 void config_free(struct config *c)
 {
 	if (!c)

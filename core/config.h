@@ -33,6 +33,8 @@ struct schema {
  * recording every mistake. The owners named by the select keys must be registered in the schema.
  */
 struct config *config_load(const struct schema *, const char *path, const char *const *sets, int set_count, const char *preset_dir);
+/* The same with these sets behind all else. Given keys that belong to what is no longer chosen become unused ones. NULL as above. */
+struct config *config_variant(const struct config *, const struct schema *, const char *const *sets, int set_count);
 void config_free(struct config *);
 
 /* Values by full key. Asking for a key that is not in the schema, is not in force or has another type is a bug and dies. */

@@ -29,6 +29,5 @@ bool net_grads_final(struct net *, struct node *);
 /* The passes of net_finish: net_fuse.c, net_arena.c. */
 void net_fuse(struct net *);
 void net_layout(struct net *);
-void net_pass_release(struct net *);                    /* net_graph.c */
 
 #endif

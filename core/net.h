@@ -184,6 +184,7 @@ void net_backward(struct net *);
 /* One training step's forward, loss and backward. With net->graphs and a device that can, it is recorded in the second call, and
  * replayed from the third on, in as few pieces as the hooks allow: net_graph.c. */
 void net_pass(struct net *, float scale);
+void net_pass_release(struct net *);                            /* forgets the record: the next call is the first one again */
 /* The host reads the sums (waits for the compute stream) and they start again at zero. */
 struct loss_stats net_take_stats(struct net *);
 void net_set_step(struct net *, int64_t step);                  /* the counter that dropout masks depend on */

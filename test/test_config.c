@@ -310,6 +310,31 @@ static void test_files(void)
 	errors_clear();
 }
 
+/* The same run with another choice: what belonged to the old one is unused then, all else stays. */
+static void test_variant(void)
+{
+	struct config *c = load("train: { batch = [8, 16]; note = \"quoted\"; epochs = 3; }; compress: { method = \"topk\"; density = 0.5; };"
+	                        "cluster: { inter: { latency_us = 7; }; };", (const char *const[]){ "sync.algorithm=local", "sync.momentum=0.25", NULL });
+	struct config *v = config_variant(c, schema, (const char *const[]){ "compress.method=none", "sync.algorithm=cocod" }, 2), *same;
+	double batch[2] = { 0 };
+
+	ok(v && !strcmp(config_string(v, "compress.method"), "none") && config_int(v, "sync.period") == 4, "a variant has what was set, and its defaults");
+	CHECK(v);
+	ok(config_list(v, "train.batch", batch, 2) == 2 && batch[0] == 8 && batch[1] == 16 && !strcmp(config_string(v, "train.note"), "quoted") &&
+	   config_int(v, "train.epochs") == 3 && config_float(v, "cluster.inter.latency_us") == 7 && config_float(v, "compress.density") == 0.5,
+	   "and all else as it was");
+	ok(config_given(v, "train.batch") && !config_given(v, "train.lr") && !strcmp(config_origin(v, "train.batch"), config_origin(c, "train.batch")),
+	   "it knows what was given, and where");
+	ok(strstr(config_unused(v), "sync.momentum (local)"), "what belongs to the old choice is unused: %s", config_unused(v));
+	same = config_variant(c, schema, NULL, 0);
+	ok(same && config_float(same, "sync.momentum") == 0.25 && config_float(same, "compress.density") == 0.5, "without sets it is the same");
+	errors_clear();
+	ok(!config_variant(c, schema, (const char *const[]){ "train.batch=0" }, 1) && errors_count() == 1, "its sets are checked");
+	config_free(same);
+	config_free(v);
+	config_free(c);
+}
+
 static void test_nearest(void)
 {
 	static const char *const names[] = { "resnet18", "resnet20", "vgg16", NULL };
@@ -334,6 +359,7 @@ int main(void)
 	test_wrong();
 	test_all_at_once();
 	test_files();
+	test_variant();
 	test_nearest();
 	errors_clear();
 	unlink(file);

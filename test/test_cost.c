@@ -166,6 +166,68 @@ static void test_servers(void)
 	plan_close(&plan);
 }
 
+/* Kernels are spread over the pieces by their lengths, and every exchange has its delay. */
+static void test_kernels(void)
+{
+	static const char *const scopes[] = { "bucket", "model" };
+	const double KERNELS = 7e-3, DELAY = 1e-3;
+
+	for (int i = 0; i < 2; i++) {
+		struct oracle_setup p = setup_of(&oracle_local, TOPK, 4, scopes[i], "none"), s = setup_of(&oracle_ssgd, TOPK, 1, scopes[i], "none");
+		struct cost_model m = machine(64, 1e-3);
+		double last = s.length[s.ranges - 1];
+		struct plan plan;
+
+		m.kernels = KERNELS;
+		m.delay = DELAY;
+		plan_open(&plan, &p, scopes[i], "none", 0);
+		close_to(sync_cost(&plan.sync, &m), 1e-3 + (all_ranges(&p, 64) + KERNELS + p.ranges * DELAY) / 4, "local: kernels and delays are waited for");
+		plan_close(&plan);
+		m = machine(64, 1);
+		m.kernels = KERNELS;
+		plan_open(&plan, &s, scopes[i], "none", 0);
+		close_to(sync_cost(&plan.sync, &m), 1 + seconds(&s, (int64_t)last, 64) + KERNELS * last / KIT_N, "ssgd: those of the last bucket are seen");
+		plan_close(&plan);
+	}
+}
+
+/* Where both streams share a core: what is lent hides nothing, however long computing takes. */
+static void test_lent(void)
+{
+	const double K = 7e-3, C = 0.1;
+	struct oracle_setup p = setup_of(&oracle_cocod, DENSE, 2, "model", "none"), s = setup_of(&oracle_ssgd, DENSE, 1, "model", "none");
+	struct oracle_setup l = setup_of(&oracle_local, DENSE, 2, "model", "none");
+	struct cost_model m = machine(64, C);
+	double M = all_ranges(&p, 64), last;
+	struct plan plan;
+
+	m.kernels = K;
+	plan_open(&plan, &p, "model", "none", 0);
+	close_to(sync_cost(&plan.sync, &m), C, "cocod, a core to spare: all hides");
+	m.kernels_lent = 1;
+	close_to(sync_cost(&plan.sync, &m), C + K / 2, "cocod: kernels take their time from computing");
+	m.kernels_lent = 0.5;
+	close_to(sync_cost(&plan.sync, &m), C + K / 4, "cocod: half of it, if the core is half spare");
+	m.kernels_lent = m.messages_lent = 1;
+	close_to(sync_cost(&plan.sync, &m), C + (K + M) / 2, "cocod: messages, too");
+	m.forward = m.backward = 1e-9;
+	m.messages_lent = 0;
+	near(sync_cost(&plan.sync, &m), (K + M) / 2, 1e-8, "cocod: a stream does one thing after the other");
+	plan_close(&plan);
+	m = machine(64, C);
+	m.kernels = K;
+	m.kernels_lent = m.messages_lent = 1;
+	plan_open(&plan, &l, "model", "none", 0);
+	close_to(sync_cost(&plan.sync, &m), C + (K + M) / 2, "local: waits for all of it anyway");
+	plan_close(&plan);
+	kit_ranges(&s, "bucket", "none");
+	last = seconds(&s, s.length[s.ranges - 1], 64);
+	m.messages_lent = 0;
+	plan_open(&plan, &s, "model", "none", 0);
+	close_to(sync_cost(&plan.sync, &m), C + K + last, "ssgd: kernels make backward longer, the last bucket comes behind it");
+	plan_close(&plan);
+}
+
 /* ---- what a run is warned of ---- */
 
 /* The first step after which worker 0 has heard of the others: when it matters how their weights are shared out among them. */
@@ -285,6 +347,8 @@ int main(void)
 	test_pieces();
 	test_momentum();
 	test_servers();
+	test_kernels();
+	test_lent();
 	test_alone();
 	test_warnings();
 	return done_testing();

@@ -29,7 +29,7 @@ data = { name = "synthetic"; images = 512; test_images = 100; };
 train = { epochs = 10.0; max_steps = 9; batch = 12; seed = 3; };
 optimizer = { lr = 0.05; };
 device = { kind = "cuda"; threads = 1; };
-output = { log_every = 2; tensorboard = false; overwrite = true; };
+output = { log_every = 2; tensorboard = false; overwrite = true; predict = false; };
 END
 
 train() {
@@ -52,6 +52,9 @@ train 1 often --set device.precision=fp32 --set train.eval_every=0.03 && same fp
 train 1 cpu --set device.kind=cpu && close fp32 cpu; ok $? "the CPU comes to the same loss"
 train 1 bf16 && close bf16 fp32; ok $? "bf16, the default, comes near it"
 grep -q bf16 "$dir/log"; ok $? "and says that it is bf16"
+set -- --set sync.algorithm=ssgd --set compress.method=int8
+train 2 silent "$@" && train 2 forecast "$@" --set output.predict=true && grep -q '^\* int8' "$dir/log" && same silent forecast
+ok $? "a forecast leaves no trace on the GPU"
 for sync in ssgd local cocod; do
 	for compress in none topk gtopk powersgd; do
 		set -- --set sync.algorithm=$sync --set compress.method=$compress --set device.precision=fp32 --set optimizer.warmup_epochs=0.0

@@ -1,4 +1,5 @@
 /* What all synchronisation algorithms share. */
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -254,7 +255,7 @@ double sync_ranges_cost(const struct sync *s, const struct range *range, int cou
 		struct cost_model one = *m;
 
 		one.n = range[i].n;
-		seconds += s->compress.ops->cost(&s->compress, &one);
+		seconds += s->compress.ops->cost(&s->compress, &one) + m->kernels * (double)range[i].n / (double)s->n + m->delay;
 	}
 	return seconds;
 }
@@ -271,6 +272,36 @@ double sync_part_cost(const struct sync *s, int part, const struct cost_model *m
 	for (end = first; end < s->pieces && s->piece[end].offset < s->part[part].offset + s->part[part].n; end++)
 		;
 	return sync_ranges_cost(s, s->piece + first, end - first, m);
+}
+
+/* What is left for the communication stream to do by itself. */
+static struct cost_model without_lent(const struct cost_model *m)
+{
+	struct cost_model rest = *m;
+	double messages = 1 - m->messages_lent;
+
+	rest.kernels *= 1 - m->kernels_lent;
+	rest.latency *= messages;
+	rest.per_byte *= messages;
+	rest.intra_latency *= messages;
+	rest.intra_per_byte *= messages;
+	return rest;
+}
+
+/*
+ * A step ends when both streams have done their work. The formula knows what communication costs a stream of its own; beside computing,
+ * what is lent takes longer there and hides nothing. A formula without any computing says how much of that there is in a step.
+ */
+double sync_cost(const struct sync *s, const struct cost_model *m)
+{
+	struct cost_model all = *m, rest = without_lent(m);
+	double alone = s->ops->cost(s, m), lent;
+
+	all.forward = all.backward = rest.forward = rest.backward = 0;
+	lent = s->ops->cost(s, &all) - s->ops->cost(s, &rest);
+	rest.forward = m->forward;
+	rest.backward = m->backward + lent;
+	return fmax(alone, s->ops->cost(s, &rest));
 }
 
 void sync_sum(struct sync *s, float *v)

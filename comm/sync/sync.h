@@ -68,7 +68,7 @@ struct sync_ops {
 	void (*consensus)(struct sync *, float *out);
 	void (*state)(struct sync *, struct state_visitor *);           /* what there is beside x and the optimizer's */
 	double (*bytes)(const struct sync *, int workers);              /* that a rank sends per step, on average */
-	double (*cost)(const struct sync *, const struct cost_model *); /* predicted seconds a step */
+	double (*cost)(const struct sync *, const struct cost_model *); /* predicted seconds a step; sync_cost() asks */
 	/* (optional) Warns, before a run of so many steps, if what the keys promise will not happen in it (beyond `alone`). */
 	void (*foresee)(const struct sync *, const struct lr_schedule *, int64_t steps_per_epoch, int64_t steps);
 	void (*release)(struct sync *);                                 /* (optional) */
@@ -108,6 +108,8 @@ const struct sync_ops *sync_find(const char *name);
 
 /* By sync.algorithm and compress.method; tensors describe the parameter arena of n floats. Needs no device. -1: error recorded. */
 int sync_init(struct sync *, const struct config *, const struct tensor_info *, int tensors, int64_t n);
+/* Predicted seconds a step: the algorithm's formula, and beside it what communication takes from computing (cost.h). */
+double sync_cost(const struct sync *, const struct cost_model *);
 /* Before a run of several workers: warns if their models will not meet in so many steps, or not as the keys promise. */
 void sync_foresee(const struct sync *, const struct lr_schedule *, int64_t steps_per_epoch, int64_t steps);
 /* batch[i] = M_i of every rank of the communicator. */

@@ -1,0 +1,151 @@
+/*
+ * Measures a step's computing: see pace.h. Training must not notice: batch norm's statistics are put back, sums taken, what the optimizer
+ * writes goes to scratch memory.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../core/clock.h"
+#include "../core/die.h"
+#include "../core/layer.h"
+#include "pace.h"
+
+enum { PASSES = 3 };
+static const double LONG = 0.5, VERY_LONG = 1;  /* seconds after which there is no further pass; of a first pass that must do */
+
+bool pace_given(const struct run *run) { return config_float(run->config, "cluster.compute.images_per_s") > 0; }
+
+/* Forward, and all together, kernel by kernel. */
+static struct pace time_layers(struct run *run)
+{
+	double start = clock_now(), middle;
+
+	net_forward(&run->net, true);
+	net_loss(&run->net, 1.0f / (float)run->batch[run->world.rank]);
+	run->device->ops->stream->sync(run->compute);
+	middle = clock_now();
+	net_backward(&run->net);
+	run->device->ops->stream->sync(run->compute);
+	return (struct pace){ .forward = middle - start, .backward = clock_now() - middle };
+}
+
+/* The best of a few, after one that warms up; that one too where it takes long and a CPU computes, which needs no warming. */
+static struct pace best_layers(struct run *run)
+{
+	double begin = clock_now();
+	struct pace best = time_layers(run);
+	bool enough = run->device == run->host && clock_now() - begin > VERY_LONG;
+
+	if (!enough)
+		best.forward = best.backward = INFINITY;
+	for (int i = 0; i < PASSES && !enough; i++) {
+		struct pace p = time_layers(run);
+
+		best.forward = fmin(best.forward, p.forward);
+		best.backward = fmin(best.backward, p.backward);
+		enough = clock_now() - begin > LONG;
+	}
+	return best;
+}
+
+/* A device that replays recorded passes is faster than kernel by kernel; both parts by the same factor, since we see only their sum. */
+static void speed_up(struct run *run, struct pace *pace)
+{
+	double best = INFINITY;
+
+	if (!config_bool(run->config, "device.graphs") || !run->device->ops->stream->capture_begin)
+		return;
+	run->net.graphs = true;
+	for (int i = -2; i < PASSES; i++) {             /* plain, recorded, then replayed */
+		double start = clock_now();
+
+		net_pass(&run->net, 1.0f / (float)run->batch[run->world.rank]);
+		run->device->ops->stream->sync(run->compute);
+		if (i >= 0)
+			best = fmin(best, clock_now() - start);
+	}
+	net_pass_release(&run->net);                    /* training records its own, between its hooks */
+	best = fmin(best / (pace->forward + pace->backward), 1);
+	pace->forward *= best;
+	pace->backward *= best;
+}
+
+static double time_optimizer(struct run *run)
+{
+	const struct mem_ops *mem = run->device->ops->mem;
+	size_t bytes = (size_t)run->net.n * sizeof(float);
+	struct optimizer *o = &run->optimizer;
+	float *state[OPTIMIZER_SLOTS] = { 0 };
+	double best = INFINITY;
+	int64_t t = o->t;
+
+	for (int i = 0; i < o->ops->slots(o); i++)
+		state[i] = mem->alloc(run->device, bytes);
+	for (int i = 0; i < PASSES; i++) {
+		double start = clock_now();
+
+		optimizer_begin(o, run->compute, 0);
+		optimizer_step_to(o, run->compute, 0, run->net.n, run->net.g, run->net.x, run->mean_x, state);
+		run->device->ops->stream->sync(run->compute);
+		best = fmin(best, clock_now() - start);
+	}
+	o->t = t;
+	for (int i = 0; i < OPTIMIZER_SLOTS; i++)
+		mem->free(run->device, state[i]);
+	return best;
+}
+
+/* The time of layers in the end report is training's. */
+static void forget_layers(struct net *net)
+{
+	for (int i = 0; i < net->nodes; i++) {
+		memset(net->node[i]->seconds, 0, sizeof(net->node[i]->seconds));
+		memset(net->node[i]->calls, 0, sizeof(net->node[i]->calls));
+	}
+}
+
+static struct pace measure(struct run *run)
+{
+	const struct mem_ops *mem = run->device->ops->mem;
+	size_t bytes = (size_t)run->net.buffer_n * sizeof(float);
+	struct batch batch;
+	struct pace pace;
+
+	loader_start(run->train, 0, 0);
+	CHECK(loader_next(run->train, &batch));
+	comm_barrier(run->team);
+	if (bytes)
+		mem->copy(run->compute, run->mean_buffer, run->net.buffer, bytes, COPY_DEVICE);
+	run_load(run, &batch);
+	pace = best_layers(run);
+	speed_up(run, &pace);
+	pace.backward += time_optimizer(run);
+	if (bytes)
+		mem->copy(run->compute, run->net.buffer, run->mean_buffer, bytes, COPY_DEVICE);
+	net_take_stats(&run->net);
+	forget_layers(&run->net);
+	return pace;
+}
+
+struct pace pace_find(struct run *run)
+{
+	double images = config_float(run->config, "cluster.compute.images_per_s"), batch = run->batch[run->world.rank];
+	struct pace mine, *all = xcalloc((size_t)run->workers, sizeof(*all)), worst;
+
+	if (pace_given(run))
+		mine = (struct pace){ .forward = batch / images / 3, .backward = batch / images * 2 / 3 };
+	else
+		mine = measure(run);
+	mine.forward *= run->slowdown.factor;
+	mine.backward *= run->slowdown.factor;
+	comm_host_gather(run->team, &mine, all, sizeof(mine));
+	worst = all[0];
+	for (int r = 1; r < run->workers; r++)
+		if (all[r].forward + all[r].backward > worst.forward + worst.backward) {
+			worst = all[r];
+			worst.slowest = r;
+		}
+	free(all);
+	return worst;
+}

@@ -1,0 +1,126 @@
+#!/bin/sh
+# What a run foretells before its first step: the figures are there and make sense, networks that are given decide as they must, and training
+# does not notice. No time is asserted: on another machine, or beside other programs, all of them differ.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+program=${BUILD:-build/gcc-dnnl}/cocod-train
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT INT TERM
+[ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMP_NUM_THREADS=1
+count=0 failed=0
+
+ok() {  # ok STATUS WHAT
+	count=$((count + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $count - $2"
+	else
+		echo "not ok $count - $2"
+		failed=$((failed + 1))
+		[ ! -f "$dir/log" ] || grep -v '^layer\|^bn\|^conv' "$dir/log" | sed 's/^/# /' | tail -n 25
+	fi
+}
+
+cat >"$dir/run.cfg" <<END
+model = { name = "resnet20"; width = 0.5; };
+data = { name = "synthetic"; images = 320; test_images = 70; size = 32; };
+train = { epochs = 1; batch = 16; eval_every = 0; };
+optimizer = { lr = 0.05; };
+device = { threads = 1; };
+output = { overwrite = true; };
+END
+
+run() { # run RANKS NAME [OPTIONS]
+	ranks=$1 name=$2
+	shift 2
+	if [ "$ranks" = 1 ]; then
+		timeout 300 "$program" --set output.dir="\"$dir/$name\"" "$@" "$dir/run.cfg" >"$dir/log" 2>&1
+	else
+		ASAN_OPTIONS="detect_leaks=0 ${ASAN_OPTIONS:-}" timeout 900 mpirun -np "$ranks" --oversubscribe --bind-to none "$program" \
+			--set output.dir="\"$dir/$name\"" "$@" "$dir/run.cfg" >"$dir/log" 2>&1    # MPI leaks, by design
+	fi
+}
+value() { sed -n "s/.*\"$2\": \"*\([^\",]*\).*/\1/p" "$dir/$1/summary.json"; }
+same() { [ -n "$(value "$1" params_sha256)" ] && [ "$(value "$1" params_sha256)" = "$(value "$2" params_sha256)" ]; }
+says() { grep -q -- "$1" "$dir/log"; }
+warned() { says '^warning: compress.method = '; }
+rows() { sed -n '/beats dense/,$p' "$dir/log" | sed 1d | grep '^[* ] [a-z]' | sed 's/^..//; s/, [a-z]* [0-9.]*//; s/ (dense)//' | head -n 4; }
+# Of the row that begins so: its 1st, 2nd, … number. step, exposed, kernels, MB.
+figure() { rows | awk -v name="$1" -v i="$2" '$1 == name { print $(i + 1) }'; }
+
+# ---- training does not notice ----
+
+# twice WHAT RANKS [OPTIONS]: with and without a forecast
+twice() {
+	what=$1 ranks_of=$2
+	shift 2
+	run "$ranks_of" with "$@" && says '^forecast' && run "$ranks_of" without "$@" --set output.predict=false && ! says '^forecast' && same with without
+	ok $? "$what: the same parameters to the bit, forecast or not"
+}
+twice "cocod with topk" 3 --set compress.method=topk --set sync.algorithm=cocod
+twice "ssgd with powersgd" 2 --set compress.method=powersgd --set sync.algorithm=ssgd
+twice "ssgd with stochastic rounding, the forecast on a thread" 2 --set compress.method=int8 --set sync.algorithm=ssgd --set comm.progress=thread
+twice "local with AdamW" 2 --set optimizer.name=adamw --set optimizer.lr=0.001 --set sync.algorithm=local
+twice "a network with dropout" 2 --set model.name=vgg16 --set model.width=0.05
+twice "unequal workers, a random choice" 2 --set 'train.batch=[8, 16]' --set 'cluster.slowdown=[2.0]' --set compress.method=randomk --set sync.algorithm=ssgd
+twice "a chain, a dense phase first" 2 --set 'compress.method=("topk", "fp16")' --set 'compress.warmup=[0.5]'
+twice "a model longer than what kernels are timed on" 2 --set model.name=resnet18 --set model.width=0.5 --set data.size=8 --set train.batch=2 \
+	--set train.max_steps=3 --set compress.method=powersgd --set sync.algorithm=ssgd
+
+# ---- the table ----
+
+run 2 table --set sync.algorithm=ssgd --set compress.method=gtopk; ok $? "two workers, ssgd with gtopk"
+says '^compute .* ms a step of 16 images' && says '^network .* fitted to messages over mpi here, within [0-9]* %'
+ok $? "  it says what it has measured"
+[ "$(rows | wc -l)" = 4 ] && [ "$(rows | awk '{ print $1 }' | head -n 2 | tr '\n' ' ')" = "none gtopk " ] && says '^\* gtopk, density 0.01 '
+ok $? "  dense, the run's own and two alternatives: $(rows | awk '{ print $1 }' | tr '\n' ' ')"
+rows | awk '$2 <= 0 || $3 < 0 || $3 > $2 || $4 <= 0 || $5 <= 0 { bad = 1 } END { exit bad }'
+ok $? "  all times and bytes are positive, and less is exposed than a step takes"
+rows | awk 'NR > 3 && $2 < last { bad = 1 } { last = $2 } END { exit bad }'; ok $? "  the faster alternative is first"
+[ "$(rows | awk 'NR > 1 && (NF > 5) { n++ } END { print n + 0 }')" = 3 ]; ok $? "  each says where it beats dense"
+missing=
+for key in predicted_step_ms step_ms prediction_error predicted_exposed_ms predicted_bytes_sent_per_step compress_ms fitted_latency_us fitted_gbit_per_s \
+	fit_error prediction_s; do
+	grep -q "\"$key\": [-0-9]" "$dir/table/summary.json" || missing="$missing $key"
+done
+[ -z "$missing" ]; ok $? "summary.json has what was predicted$missing"
+awk -v p="$(value table predicted_step_ms)" -v m="$(value table step_ms)" -v e="$(value table prediction_error)" \
+	'BEGIN { d = p / m - 1 - e; exit !(d < 1e-6 && d > -1e-6) }'
+ok $? "  and its error: predicted / measured - 1"
+awk -v p="$(value table predicted_bytes_sent_per_step)" -v m="$(value table bytes_sent_per_step)" 'BEGIN { exit !(p == m && p > 0) }'
+ok $? "  bytes a step are predicted exactly: $(value table predicted_bytes_sent_per_step)"
+[ "$(figure gtopk 1)" = "$(awk -v p="$(value table predicted_step_ms)" 'BEGIN { printf "%.2f", p }')" ]; ok $? "  it is the row of the table"
+says '^what was predicted at the start' && says '^  step, ms  *[0-9.e+-]*  *[0-9.e+-]*  *[-+][0-9]* %'; ok $? "the end says what came of it"
+
+run 1 alone && ! says '^forecast' && ! says 'was predicted' && ! grep -q predicted "$dir/alone/summary.json"; ok $? "one worker alone: nothing is said"
+run 2 gossip --set sync.algorithm=dpsgd --set topology.kind=gossip && ! says '^forecast'; ok $? "nor among neighbours, who take no compressor"
+run 3 ps --set sync.algorithm=ssgd --set topology.kind=ps && ! says '^forecast'; ok $? "nor over a server"
+run 2 acco --set sync.algorithm=acco && says '^\* none (dense)'; ok $? "dense is a choice, too"
+
+# ---- networks that are given ----
+
+# given GBIT [OPTIONS]: a dry run of two workers that compute next to nothing, so that sending is all
+given() {
+	gbit=$1
+	shift
+	run 2 dry --dry-run --set cluster.inter.gbit_per_s="$gbit" --set cluster.inter.latency_us=0.0 --set cluster.compute.images_per_s=100000000.0 \
+		--set sync.algorithm=local --set sync.period=1 "$@"
+}
+given 100000.0 --set compress.method=int8 && warned && says 'Set compress.method = "'; ok $? "an endless bandwidth: int8 must lose, and is warned of"
+says '^network .*(cluster.inter)' && says '^compute .*cluster.compute.images_per_s'; ok $? "  what is given is not measured"
+awk -v a="$(figure int8 1)" -v b="$(figure none 1)" 'BEGIN { exit !(a > b) }'; ok $? "  it is slower in the table, too: $(figure int8 1), dense $(figure none 1) ms"
+[ "$(grep -c '^warning: compress' "$dir/log")" = 1 ]; ok $? "  one warning"
+given 0.001 --set compress.method=int8 && ! warned; ok $? "1 Mbit/s: it must win, and nothing is warned of"
+awk -v a="$(figure int8 1)" -v b="$(figure none 1)" 'BEGIN { exit !(a > 0.2 * b && a < 0.3 * b) }'
+ok $? "  by about four: $(figure int8 1), dense $(figure none 1) ms"
+rows | grep -q '^int8 .*below [0-9.]* [GM]bit/s'; ok $? "  it says below which bandwidth"
+# The bandwidth that it names is where it is: a little faster it loses, a little slower it wins.
+given 0.001 --set compress.method=topk --set compress.density=0.1 --set cluster.inter.latency_us=100.0; ok $? "two workers, topk"
+awk -v d="$(figure none 4)" -v t="$(figure topk 4)" 'BEGIN { x = d / t; exit !(x > 4.9 && x < 5.1) }'
+ok $? "  a tenth of the elements with their places is a fifth of the bytes: $(figure topk 4) of $(figure none 4) MB"
+run 2 fit --dry-run && says '^network .*fitted' && says '^forecast' && says '^nothing was trained'; ok $? "a dry run of two workers fits the network they have"
+run 1 fit --dry-run && says '^network .*(cluster.inter)' && ! says '^forecast'; ok $? "of one: the default one"
+[ "$(sed -n '/^   *workers /,/1024 /p' "$dir/log" | wc -l)" = 12 ]; ok $? "  and 1 to 1024 workers"
+
+echo "1..$count"
+[ $failed = 0 ]
