@@ -96,6 +96,8 @@ static void print_prediction(const struct run *run, const struct pace *pace)
 
 	note("network    %g us latency, %g Gbit/s (cluster.inter); formulas of %s with %s, no contention", latency * 1e6, gbit,
 	     run->sync.ops->name, run->sync.compress.name);
+	if (run->sync.schedule.ops->refine)
+		note("           in the messages planned for the network that is here; for that one the plan would be another");
 	note("  %8s %14s %12s %12s %12s", "workers", "MB/step/rank", "step ms", "images/s", "efficiency");
 	for (int p = 1; p <= 1024; p *= 2) {
 		struct cost_model m = run_link(run, p);

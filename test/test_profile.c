@@ -13,6 +13,7 @@ static void test_untouched(const char *device)
 	double ready[64], backward = 0;
 	bool rises = true, counted = false;
 
+	device = kit.device->ops->name;
 	for (int i = 0; i < 2; i++) {
 		CHECK(kit_tiny_net(&net[i], BATCH, false));
 		net_bind(&net[i], kit.device, kit.stream, true);
