@@ -111,8 +111,8 @@ static void log_plan(const struct run *run)
 
 	if (!run->dir.log)
 		return;
-	fprintf(run->dir.log, "schedule %s, average of M bytes %.6g + %.6g M seconds (within %.3g), backward %.6g, exposed %.6g; buckets", s->ops->name,
-	        s->facts.latency, s->facts.per_byte, s->facts.error, s->facts.backward, exposed(run, s->bucket, s->buckets));
+	fprintf(run->dir.log, "schedule %s, average of M bytes %.6g + %.6g M seconds (within %.3g), backward %.6g, exposed %.6g; buckets",
+	        s->ops->name, s->facts.latency, s->facts.per_byte, s->facts.error, s->facts.backward, exposed(run, s->bucket, s->buckets));
 	for (int i = 0; i < s->buckets; i++)
 		fprintf(run->dir.log, " %s+%d: %lld", s->bucket[i].tensor->name, s->bucket[i].tensors - 1, (long long)(4 * s->bucket[i].n));
 	fprintf(run->dir.log, "\n");
@@ -138,10 +138,12 @@ void report_schedule(const struct run *run)
 		n += snprintf(sizes + n, sizeof(sizes) - (size_t)n, " %.3g", 4e-6 * (double)s->bucket[i].n);
 	if (f->error > 0)
 		snprintf(error, sizeof(error), ", all within %.0f %% of that", 100 * f->error);
-	note("           %d tensors in %d message%s of%s%s MB", f->tensors, s->buckets, s->buckets == 1 ? "" : "s", sizes, s->buckets > SHOWN ? " …" : "");
+	note("           %d tensors in %d message%s of%s%s MB", f->tensors, s->buckets, s->buckets == 1 ? "" : "s", sizes,
+	     s->buckets > SHOWN ? " …" : "");
 	note("           an average of M bytes takes %.4g us + M / (%.4g GB/s)%s", 1e6 * f->latency, 1e-9 / f->per_byte, error);
-	note("           predicted: backward %.3f ms, then %.3f exposed; fused by size %.3f, not at all %.3f, all in one %.3f", 1e3 * f->backward,
-	     1e3 * exposed(run, s->bucket, s->buckets), 1e3 * exposed_by(run, "size"), 1e3 * exposed_by(run, "none"), 1e3 * exposed_by(run, "model"));
+	note("           predicted: backward %.3f ms, then %.3f exposed; fused by size %.3f, not at all %.3f, all in one %.3f",
+	     1e3 * f->backward, 1e3 * exposed(run, s->bucket, s->buckets), 1e3 * exposed_by(run, "size"), 1e3 * exposed_by(run, "none"),
+	     1e3 * exposed_by(run, "model"));
 	if (!run->dry)
 		note("           the same plan again: --set 'schedule.facts=\"%s/schedule.txt\"'", run->dir.path);
 	log_plan(run);

@@ -9,8 +9,8 @@
  *     one by one      compute   | backward 1 | 2 | 3 | 4 |                    merged      | 1 | 2 | 3 | 4 |
  *                     comm                   | a 1 | a 2 | a 3 | a 4 |                        | a 1 | a 2 3 4 |
  *
- * A plan cuts 1 … L into messages of neighbours. The one of tensors i+1 … j leaves when j is final and the message before it has landed,
- * at t_i, where tensors 1 … i end:
+ * A plan cuts 1 … L into messages of neighbours. The one of tensors i+1 … j leaves when j is final and the message before it, which
+ * ends with tensor i, has landed at t_i:
  *
  *     t_j = max(t_i, r_j) + a + b (M_{i+1} + … + M_j),     t_0 = 0
  *
@@ -18,9 +18,9 @@
  *
  *     for j = 1 … L:  t_j = the least, over i < j, of the above;  keep i                    L^2 / 2 sums; L is some hundreds at most
  *
- * Why that is the optimum: the right side never falls when t_i grows, so if the best plan cuts behind i, its messages before i may be replaced
- * by those that land earliest there, and it is no later. (Bellman.) That also makes every prefix land as early as any plan with that
- * cut can have it: where times turn out other than measured, nothing had been put off to the last moment.
+ * Why that is the optimum: the right side never falls when t_i grows, so if the best plan cuts behind i, its messages before i may be
+ * replaced by those that land earliest there, and it is no later. So every prefix lands as early as it can, too: where times turn out
+ * other than measured, nothing had been put off to the last moment.
  *
  * The paper decides from the last layer on, for one tensor after the other: message l waits for tensor l+1 if that is final less than
  * a after l could leave. Between two tensors that is the optimum: together they land at max(t, r) + a + b (M_l + M_{l+1}), apart at
@@ -36,8 +36,9 @@
  * Sent: what the schedule "none" sends, to the byte, in fewer messages (a parameter arena's padding is sent as well).
  *
  * Limits: the line T(M) is of an all-reduce of floats alone on the machine. A compressor is taken to shorten M by its ratio and to cost
- * nothing, which flatters it; where communication takes the processor from computing (the hook, or no spare core), backward is longer than
- * measured. A tensor is not cut, so the last message is at least the first layer's tensor.
+ * nothing, which flatters it. A message that backward hides is free in this model; where communication takes the processor from computing
+ * (the hook, or no spare core) it is not, and fewer, later messages may win (docs/results.md). Workers that are late for other
+ * reasons are not in it. A tensor is not cut, so the last message is at least the first layer's.
  */
 #include <math.h>
 #include <stdlib.h>
