@@ -26,7 +26,7 @@ static void plan_open(struct plan *p, const struct oracle_setup *setup, const ch
 	*p = (struct plan){ .config = kit_config(setup, scope, fusion), .comm = { .size = 3, .servers = servers } };
 	CHECK(sync_init(&p->sync, p->config, kit_tensor, KIT_TENSORS, KIT_N) == 0);
 	if (p->sync.schedule.ops->refine)
-		sync_refine(&p->sync, &(struct schedule_facts){ .latency = 1e-3, .ready = ready, .tensors = KIT_TENSORS }, 3);
+		sync_refine(&p->sync, &(struct schedule_facts){ .latency = 1e-3, .per_byte = 1e-6, .ready = ready, .tensors = KIT_TENSORS }, 3);
 	optimizer_init(&p->optimizer, optimizer_find("sgd"), p->config);
 	p->sync.optimizer = &p->optimizer;
 	if (servers)

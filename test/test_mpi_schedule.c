@@ -5,21 +5,27 @@
 
 enum { STEPS = 9 };
 
-/* Tensors 1 … 4 are final at once and 5 much later: what "size" makes of them with 250 floats. */
-static double together[KIT_TENSORS] = { 0, 0, 0, 0, 1 }, apart[KIT_TENSORS] = { 1, 2, 3, 4, 5 }, at_once[KIT_TENSORS];
+static const double LATENCY = 1e-3, PER_BYTE = 1e-6;
 
-static struct schedule_facts facts_of(double *ready)
+/* Times that lead to the cuts of another schedule, if messages are `share` of their dense length. */
+static void facts_like(const char *fusion, double share, double *ready)
 {
-	return (struct schedule_facts){ .latency = 1e-3, .per_byte = 1e-9, .backward = 5, .ready = ready, .tensors = KIT_TENSORS };
+	for (int i = 0; i < KIT_TENSORS; i++)
+		ready[i] = !strcmp(fusion, "size") && i == KIT_TENSORS - 1;     /* the last one much later than the others, which fill a bucket */
+	for (int i = 1; i < KIT_TENSORS && !strcmp(fusion, "none"); i++)        /* who waits for another is late */
+		ready[i] = ready[i - 1] + LATENCY + PER_BYTE * share * 4 * (double)kit_range(i - 1).n;
 }
 
-static void compare(struct kit *k, struct oracle_setup p, const char *fusion, double *ready, const char *scope, const int *batch)
+static void compare(struct kit *k, struct oracle_setup p, const char *fusion, const char *scope)
 {
-	struct schedule_facts facts = facts_of(ready);
-	struct manner how = { .steps = STEPS, .epoch_steps = 3, .batch = batch }, planned = how;
+	double ready[KIT_TENSORS];
+	struct schedule_facts facts = { .latency = LATENCY, .per_byte = PER_BYTE, .backward = 5, .ready = ready, .tensors = KIT_TENSORS };
+	struct manner how = { .steps = STEPS, .epoch_steps = 3, .batch = uneven }, planned = how;
 	struct trace trace[2];
 	bool same;
 
+	/* An all-gather of a tenth of the elements with their indices, beside a ring. */
+	facts_like(fusion, p.method == TOPK && world.size > 1 ? 0.1 * world.size : 1, ready);
 	planned.facts = &facts;
 	p.seed = 5;
 	for (int i = 0; i < 2; i++) {
@@ -35,7 +41,7 @@ static void compare(struct kit *k, struct oracle_setup p, const char *fusion, do
 
 int main(void)
 {
-	static const struct { const char *fusion; double *ready; } cuts[] = { { "size", together }, { "none", apart }, { "model", at_once } };
+	static const char *const fusions[] = { "size", "none", "model" };
 	static const enum progress drivers[] = { PROGRESS_HOOK, PROGRESS_THREAD };
 
 	ranks_open();
@@ -43,13 +49,13 @@ int main(void)
 	for (int d = 0; d < 2; d++) {
 		struct kit k = kit_open(drivers[d]);
 
-		for (int c = 0; c < 3; c++) {
-			struct oracle_setup pipe = setup(&oracle_pipe, DENSE, 1, 1, 1, uneven, "bucket", cuts[c].fusion);
+		for (int i = 0; i < 3; i++) {
+			struct oracle_setup pipe = setup(&oracle_pipe, DENSE, 1, 1, 1, uneven, "bucket", fusions[i]);
 
 			pipe.key[PIPE_WIDTH] = 2;
-			compare(&k, setup(&oracle_ssgd, DENSE, 1, 1, 1, uneven, "bucket", cuts[c].fusion), cuts[c].fusion, cuts[c].ready, "bucket", uneven);
-			compare(&k, setup(&oracle_ssgd, TOPK, 0.1, 1, 1, uneven, "bucket", cuts[c].fusion), cuts[c].fusion, cuts[c].ready, "bucket", uneven);
-			compare(&k, pipe, cuts[c].fusion, cuts[c].ready, "bucket", uneven);
+			compare(&k, setup(&oracle_ssgd, DENSE, 1, 1, 1, uneven, "bucket", fusions[i]), fusions[i], "bucket");
+			compare(&k, setup(&oracle_ssgd, TOPK, 0.1, 1, 1, uneven, "bucket", fusions[i]), fusions[i], "bucket");
+			compare(&k, pipe, fusions[i], "bucket");
 		}
 		kit_close(&k);
 	}

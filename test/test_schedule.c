@@ -58,6 +58,20 @@ static double earliest(const struct example *e)
 	return best;
 }
 
+/* Of all plans that have landed by then, but for rounding. */
+static int fewest(const struct example *e, double then)
+{
+	int best = e->tensors;
+
+	for (unsigned cuts = 0; cuts < 1u << (e->tensors - 1); cuts++) {
+		int messages = 1 + __builtin_popcount(cuts);
+
+		if (messages < best && landing_of(e, cuts) <= then * (1 + 1e-12))
+			best = messages;
+	}
+	return best;
+}
+
 /* The rule as the paper's program has it: who is final less than a after the open message could leave, joins it. */
 static double rule_lands(const struct example *e)
 {
@@ -121,7 +135,7 @@ static double plan_lands(const struct example *e, int messages)
 static void test_optimum(void)
 {
 	enum { CASES = 4000 };
-	int right = 0, same = 0, rule_worse = 0, rule_better = 0;
+	int right = 0, few = 0, same = 0, rule_worse = 0, rule_better = 0;
 	double worst = 1;
 	struct example e;
 	struct rng rng;
@@ -137,6 +151,7 @@ static void test_optimum(void)
 		lands = plan_lands(&e, messages);
 		rule = rule_lands(&e);
 		right += fabs(lands - best) <= 1e-9 * best;
+		few += messages == fewest(&e, best);
 		same += fabs(schedule_landed(&(struct schedule_facts){ .latency = e.a, .per_byte = e.b, .ready = e.ready, .share = 1 }, e.tensor,
 		                             e.bucket, messages) - lands) <= 1e-9 * lands;
 		rule_worse += rule > best * (1 + 1e-9);
@@ -144,6 +159,7 @@ static void test_optimum(void)
 		worst = fmax(worst, rule / best);
 	}
 	ok(right == CASES, "no plan of all 2^(L-1) lands earlier: %d of %d, L up to %d", right, CASES, MOST);
+	ok(few == CASES, "nor as early in fewer messages: %d of %d", few, CASES);
 	ok(same == CASES, "schedule_landed() says when: %d of %d", same, CASES);
 	ok(rule_better == 0 && rule_worse > 0, "the rule of the paper's program lands later in %d of %d, by up to %.1f %%, and earlier in none",
 	   rule_worse, CASES, 100 * (worst - 1));
@@ -153,7 +169,7 @@ static void test_limits(void)
 {
 	struct example e;
 	struct rng rng;
-	int single = 0, one = 0, shared = 0, at_once = 0;
+	int unmerged = 0, single = 0, one = 0, shared = 0, at_once = 0;
 	enum { CASES = 200 };
 
 	rng_init(&rng, 12, RNG_TEST, 0, 0);
@@ -168,6 +184,10 @@ static void test_limits(void)
 		e.b *= 100;
 		shared += plan(&e, 0.01) == messages && !memcmp(scaled, e.bucket, (size_t)messages * sizeof(*scaled));
 		e.a = 0;
+		messages = plan(&e, 1);
+		unmerged += fabs(plan_lands(&e, messages) / landing_of(&e, ~0u) - 1) <= 1e-9;
+		for (int t = 1; t < e.tensors; t++)             /* each lands as the next one is final: who waits for another is late */
+			e.ready[t] = e.ready[t - 1] + e.b * e.bytes[t - 1];
 		single += plan(&e, 1) == e.tensors;
 		e.a = 1e6;
 		one += plan(&e, 1) == 1;
@@ -176,7 +196,8 @@ static void test_limits(void)
 			e.ready[t] = 7;
 		at_once += plan(&e, 1) == 1;
 	}
-	ok(single == CASES, "messages that cost nothing to begin: nothing is merged");
+	ok(unmerged == CASES, "messages that cost nothing to begin: as early as all by themselves");
+	ok(single == CASES, "and where one would wait for another, all by themselves");
 	ok(one == CASES, "messages that cost much to begin: one");
 	ok(at_once == CASES, "all gradients final at once: one message");
 	ok(shared == CASES, "a compressor that leaves 1 %% of the bytes is a network 100 times as fast");
@@ -216,7 +237,7 @@ static void test_refused(const char *algorithm, const char *kind, const char *wo
 static void test_wants(const char *method, const char *scope, bool wants, double share)
 {
 	struct config *config = config_of("ssgd", method, scope, "all-reduce");
-	double ready[KIT_TENSORS] = { 0, 1, 2, 3, 4 };
+	double ready[KIT_TENSORS] = { 0, 1, 1, 4, 4 };
 	struct schedule_facts f = { .latency = 0.1, .per_byte = 1e-9, .backward = 4, .ready = ready, .tensors = KIT_TENSORS };
 	struct sync sync;
 
@@ -227,8 +248,8 @@ static void test_wants(const char *method, const char *scope, bool wants, double
 		const struct range *bucket;
 
 		sync_refine(&sync, &f, 3);
-		ok(sync_buckets(&sync, 3, &bucket) == KIT_TENSORS && sync.pieces == (sync.compress.per_bucket ? KIT_TENSORS : 1),
-		   "%s: five messages, as planned", method);
+		ok(sync_buckets(&sync, 3, &bucket) == 2 && bucket[0].tensors == 3 && sync.pieces == (sync.compress.per_bucket ? 2 : 1),
+		   "%s: two messages, as planned", method);
 		near(sync.schedule.facts.share, share, 1e-12, "and what is left of the bytes");
 	}
 	sync_release(&sync);
