@@ -29,6 +29,8 @@ static void print_workers(const struct run *run, struct cost_model m)
 
 	note("scaling    formulas of %s with %s, no contention; %.2f ms of kernels an average", run->sync.ops->name, run->sync.compress.name,
 	     1e3 * m.kernels);
+	if (run->sync.schedule.ops->refine)
+		note("           in the messages planned for the network that is here; for another one the plan would be another");
 	note("  %8s %14s %12s %12s %12s", "workers", "MB/step/rank", "step ms", "images/s", "efficiency");
 	for (m.workers = 1; m.workers <= 1024; m.workers *= 2) {
 		double step = sync_cost(&run->sync, &m);

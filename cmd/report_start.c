@@ -155,6 +155,7 @@ void report_start(struct run *run)
 		net_print(&run->net, stdout);
 	note("algorithm  %s (%s)", run->sync.ops->name, run->sync.ops->paper);
 	note("compress   %s (%s)", run->sync.compress.name, run->sync.compress.ops->paper);
+	report_schedule(run);
 	note("optimizer  %s, lr %g %s; effective batch %d", run->optimizer.ops->name, run->lr.base,
 	     config_string(c, "optimizer.schedule"), run->batch_total);
 	if (run->comm->plan && run->world.size > 1)

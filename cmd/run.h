@@ -98,6 +98,10 @@ int run_choose_batches(struct run *);
 char *run_batch_list(const struct run *);                       /* "[21, 20, 7]", as train.batch takes it; to be freed */
 int run_build_net(struct run *, struct net *, int batch);       /* the model, without a device; -1: error recorded */
 
+/* profile.c: for a schedule that goes by facts. All ranks together; an exit status. */
+int run_find_facts(struct run *);
+void report_schedule(const struct run *);
+
 void run_load(struct run *, const struct batch *);              /* the batch into the network */
 void run_clock(struct run *);                                   /* brings run->spent up to now */
 struct spent run_counters(struct run *);                        /* where the counters behind it stand, evaluation included */

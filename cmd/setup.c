@@ -353,6 +353,9 @@ int run_bind(struct run *run)
 	net_bind(&run->net, run->device, run->compute, true);
 	net_init_params(&run->net);
 	check_same_start(run);
+	status = run_find_facts(run);
+	if (status)
+		return status;
 	optimizer_bind(&run->optimizer, run->device, run->net.n);
 	run->sync.log = log_decision;
 	run->sync.log_context = run;

@@ -188,6 +188,10 @@ void net_pass_release(struct net *);                            /* forgets the r
 /* The host reads the sums (waits for the compute stream) and they start again at zero. */
 struct loss_stats net_take_stats(struct net *);
 void net_set_step(struct net *, int64_t step);                  /* the counter that dropout masks depend on */
+/* Before the first step: returns how long backward takes, and in ready[] of each parameter tensor when its gradient is final, counted
+ * from backward's begin; medians of some passes, `seconds` in all or little more. Never falls along the arena. Parameters, buffers,
+ * counters stay as they were; gradients are zero then. */
+double net_profile(struct net *, double seconds, double *ready);
 
 /* A parameter or buffer by PyTorch name; NULL if there is none. is_buffer (may be NULL) tells the arena. */
 const struct tensor_info *net_find(const struct net *, const char *name, bool *is_buffer);

@@ -135,7 +135,8 @@ static inline struct config *kit_config(const struct oracle_setup *p, const char
 }
 
 /* The pieces in which the compressor chooses, from the documentation of the schedules: "none" a tensor each, "size" whole tensors
- * until 250 floats (0.001 MB) are full, "model" and compress.scope = "model" everything at once. */
+ * until 250 floats (0.001 MB) are full, "model" and compress.scope = "model" everything at once; of "mg-wfbp" the plan that test_cost.c
+ * makes it have, tensors 1 … 3 and 4 … 5. */
 static inline void kit_ranges(struct oracle_setup *p, const char *scope, const char *fusion)
 {
 	bool whole = !strcmp(scope, "model") || !strcmp(fusion, "model");
@@ -149,7 +150,7 @@ static inline void kit_ranges(struct oracle_setup *p, const char *scope, const c
 		p->tensor_end[i] = end;
 		p->tensor_rows[i] = kit_tensor[i].dims > 1 ? kit_tensor[i].dim[0] : 0;
 		p->tensor_columns[i] = kit_tensor[i].dims > 1 ? kit_tensor[i].n / kit_tensor[i].dim[0] : 0;
-		if ((whole || (!strcmp(fusion, "size") && end - from < 250)) && i + 1 < KIT_TENSORS)
+		if ((whole || (!strcmp(fusion, "size") && end - from < 250) || (!strcmp(fusion, "mg-wfbp") && i != 2)) && i + 1 < KIT_TENSORS)
 			continue;
 		p->offset[p->ranges] = from;
 		p->length[p->ranges++] = end - from;

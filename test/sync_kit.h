@@ -164,6 +164,7 @@ struct manner {
 	bool look;                      /* calls consensus() after every third step, and the state visitor */
 	double delay;
 	const int *batch;
+	const struct schedule_facts *facts;     /* (optional) that the schedule is told */
 	double pace;                    /* seconds that this rank takes longer for each step */
 	/* of decisions */
 	void (*log)(void *context, int64_t t, const char *what, int64_t value, const char *why);
@@ -206,6 +207,8 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	optimizer_init(&optimizer, optimizer_find(p->adamw ? "adamw" : "sgd"), config);
 	optimizer_bind(&optimizer, k->dev, KIT_N);
 	CHECK(sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == 0);
+	if (how->facts)
+		sync_refine(&sync, how->facts, k->comm->size);
 	sync.log = how->log;
 	sync.log_context = how->log_context;
 	sync_bind(&sync, k->comm, k->compute, &optimizer, x, g, how->batch);

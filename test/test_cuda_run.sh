@@ -72,6 +72,9 @@ train 2 order --set sync.algorithm=ssgd --set device.graphs=false --set device.p
 train 2 graph --set sync.algorithm=ssgd --set schedule.bucket_mb=0.1 --set device.precision=fp32 && train 2 order --set sync.algorithm=ssgd \
 	--set schedule.bucket_mb=0.1 --set device.graphs=false --set device.precision=fp32 && same graph order
 ok $? "buckets leave between recorded pieces: the same bits"
+set -- --set sync.algorithm=ssgd --set schedule.fusion=mg-wfbp --set device.precision=fp32
+train 2 plan "$@" && train 2 planned "$@" --set "schedule.facts=\"$dir/plan/schedule.txt\"" && same plan planned
+ok $? "buckets by measured times, and by the same times given: the same bits"
 set -- --set data.partition=dirichlet --set 'train.batch=[8, 16]' --set device.precision=fp32
 train 2 skewed "$@" && train 2 slowed "$@" --set 'cluster.slowdown=[1, 2]' && same skewed slowed && grep -q 'slowed down x 2' "$dir/log"
 ok $? "workers with images of their own; a slower one changes no bit"

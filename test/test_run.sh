@@ -82,6 +82,30 @@ ok $? "the same periods, replayed: the same bits"
 train 3 unequal --set 'train.batch=[8, 16, 24]' && train 3 unequal2 --set 'train.batch=[8, 16, 24]' && same unequal unequal2
 ok $? "unequal batches, repeated"
 
+# ---- messages planned by measured times ----
+
+set -- --set sync.algorithm=ssgd --set schedule.fusion=mg-wfbp
+facts() { echo "schedule.facts=\"$dir/$1\""; }
+train 3 plan "$@" && grep -q '59 tensors in [0-9]* message' "$dir/log" && grep -q 'predicted: backward [0-9.]* ms, then [0-9.]* exposed' "$dir/log"
+ok $? "mg-wfbp trains on three workers, and tells its plan"
+plans=$(sed -n 's/^schedule mg-wfbp.*; buckets//p' "$dir"/plan/rank-00?.log | sort | uniq -c)
+[ "$(echo "$plans" | awk '{ print $1 }')" = 3 ]; ok $? "  the same in every rank's log"
+train 3 planned "$@" --set "$(facts plan/schedule.txt)" && same plan planned && cmp -s "$dir/plan/schedule.txt" "$dir/planned/schedule.txt"
+ok $? "  what was measured, given: the same bits, and nothing of the measuring is in them"
+sed 's/^latency .*/latency 10/' "$dir/plan/schedule.txt" >"$dir/dear.txt"
+train 3 dear "$@" --set "$(facts dear.txt)" && train 3 model --set sync.algorithm=ssgd --set schedule.fusion=model && same dear model
+ok $? "  were messages dear, the plan would be that of \"model\", to the bit"
+train 2 pieces "$@" --set compress.method=topk --set compress.scope=bucket; ok $? "  with a compressor for each bucket"
+train 2 pipe "$@" --set sync.algorithm=pipe; ok $? "  and with pipe"
+train 1 single "$@" && grep -q 'one worker has nothing to plan' "$dir/log"; ok $? "  one worker plans nothing"
+train 2 dryplan "$@" --dry-run && grep -q 'tensors in' "$dir/log" && [ ! -e "$dir/dryplan" ]; ok $? "  --dry-run tells the plan, too"
+train 2 nofacts "$@" --set "$(facts nowhere.txt)"; [ $? = 2 ] && [ "$(grep -c 'error:' "$dir/log")" = 1 ] && grep -q 'No such file' "$dir/log"
+ok $? "  facts that are not there: one message, status 2"
+sed 's/^fc.weight/fc.weights/' "$dir/plan/schedule.txt" >"$dir/other.txt"
+train 2 nofacts "$@" --set "$(facts other.txt)"; [ $? = 2 ] && grep -q 'line 6: fc.weight is not there' "$dir/log"; ok $? "  nor those of another model"
+train 2 models "$@" --set sync.algorithm=cocod; [ $? = 2 ] && grep -q 'hint: set schedule.fusion' "$dir/log"
+ok $? "  and an algorithm that sends models has no use for it"
+
 # ---- how it ends when it cannot go on ----
 
 train 2 nan --set optimizer.lr=1000.0 --set optimizer.weight_decay=1.0 --set output.log_every=1; [ $? = 4 ]; ok $? "a loss that is not a number ends all ranks with status 4"

@@ -1,80 +1,11 @@
-/*
- * The three simple schedules: many small messages at one end, no overlap at the other, and between them "size", what PyTorch's DDP
- * and Horovod do: fuse neighbours until a bucket is full.
- *
- * Limits: a bucket ends at a tensor's end, so one huge tensor is one huge bucket (VGG16's first fully connected layer).
- */
+/* What all schedules share. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../core/config.h"
 #include "../../core/die.h"
 #include "schedule.h"
-
-/* Cuts behind every tensor with which a bucket reaches `floats`. A bucket runs up to the next tensor's offset, so that together the
- * buckets cover the arena with its padding. */
-static int plan_buckets(const struct tensor_info *tensor, int tensors, int64_t n, double floats, struct range *bucket)
-{
-	int count = 0, first = 0;
-
-	for (int i = 0; i < tensors; i++) {
-		int64_t end = i + 1 < tensors ? tensor[i + 1].offset : n, begin = tensor[first].offset;
-
-		if ((double)(end - begin) < floats && i + 1 < tensors)
-			continue;
-		bucket[count++] = (struct range){ begin, end - begin, &tensor[first], i + 1 - first };
-		first = i + 1;
-	}
-	return count;
-}
-
-static int plan_none(const struct config *config, const struct tensor_info *tensor, int tensors, int64_t n, struct range *bucket)
-{
-	(void)config;
-	return plan_buckets(tensor, tensors, n, 0, bucket);
-}
-
-static int plan_model(const struct config *config, const struct tensor_info *tensor, int tensors, int64_t n, struct range *bucket)
-{
-	(void)config;
-	return plan_buckets(tensor, tensors, n, (double)n + 1, bucket);
-}
-
-static int plan_size(const struct config *config, const struct tensor_info *tensor, int tensors, int64_t n, struct range *bucket)
-{
-	return plan_buckets(tensor, tensors, n, config_float(config, "schedule.bucket_mb") * 1e6 / 4, bucket);
-}
-
-static const struct option size_options[] = {
-	{ "bucket_mb", OPTION_FLOAT, "4.0", 0.001, 10000, NULL, "fuse neighbouring tensors until a bucket has so many megabytes" },
-	{ 0 },
-};
-
-static const struct schedule_ops schedule_size = {
-	.name = "size",
-	.paper = "tensor fusion by size: Horovod, Sergeev & Del Balso, arXiv 1802.05799",
-	.options = size_options,
-	.plan = plan_size,
-};
-
-static const struct schedule_ops schedule_none = {
-	.name = "none",
-	.paper = "a message a tensor, wait-free backpropagation: Poseidon, Zhang et al., USENIX ATC 2017",
-	.plan = plan_none,
-};
-
-static const struct schedule_ops schedule_model = {
-	.name = "model",
-	.paper = "one message after backward: no overlap, the baseline of many papers",
-	.plan = plan_model,
-};
-
-const struct schedule_ops *const schedule_list[] = {
-	&schedule_size,
-	&schedule_none,
-	&schedule_model,
-	NULL,
-};
 
 const struct schedule_ops *schedule_find(const char *name)
 {
@@ -86,16 +17,48 @@ const struct schedule_ops *schedule_find(const char *name)
 
 void schedule_init(struct schedule *s, const struct config *config, const struct tensor_info *tensor, int tensors, int64_t n)
 {
-	const struct schedule_ops *ops = schedule_find(config_string(config, "schedule.fusion"));
-
-	CHECK(ops && tensors > 0);
+	s->ops = schedule_find(config_string(config, "schedule.fusion"));
+	CHECK(s->ops && tensors > 0);
 	s->bucket = xcalloc((size_t)tensors, sizeof(*s->bucket));
-	s->buckets = ops->plan(config, tensor, tensors, n, s->bucket);
+	s->buckets = s->ops->plan(config, tensor, tensors, n, s->bucket);
 	s->whole = (struct range){ 0, n, tensor, tensors };
+}
+
+void schedule_refine(struct schedule *s, const struct schedule_facts *facts)
+{
+	size_t bytes = (size_t)facts->tensors * sizeof(*facts->ready);
+
+	CHECK(s->ops->refine && facts->tensors == s->whole.tensors && !s->facts.ready);
+	s->facts = *facts;
+	s->facts.ready = xcalloc(1, bytes);
+	memcpy(s->facts.ready, facts->ready, bytes);
+	s->buckets = s->ops->refine(&s->facts, s->whole.tensor, s->whole.tensors, s->whole.n, s->bucket);
 }
 
 void schedule_release(struct schedule *s)
 {
 	free(s->bucket);
+	free(s->facts.ready);
 	*s = (struct schedule){ 0 };
+}
+
+struct range schedule_span(const struct tensor_info *tensor, int tensors, int64_t n, int first, int end)
+{
+	int64_t from = tensor[first].offset, to = end < tensors ? tensor[end].offset : n;
+
+	return (struct range){ from, to - from, &tensor[first], end - first };
+}
+
+double schedule_message(const struct schedule_facts *f, int64_t floats) { return f->latency + f->per_byte * f->share * 4 * (double)floats; }
+
+double schedule_landed(const struct schedule_facts *f, const struct tensor_info *tensor, const struct range *bucket, int buckets)
+{
+	double landed = 0;
+
+	for (int i = 0; i < buckets; i++) {
+		int last = (int)(bucket[i].tensor - tensor) + bucket[i].tensors - 1;
+
+		landed = fmax(landed, f->ready[last]) + schedule_message(f, bucket[i].n);
+	}
+	return landed;
 }

@@ -46,6 +46,26 @@ static int check_topology(const struct sync *s, const struct config *config)
 	return hint("set compress.method = \"none\" or topology.kind = \"all-reduce\"");
 }
 
+/* When gradients become final says nothing to an algorithm that sends models, and a line through the times of all-reduces nothing of
+ * servers. */
+static int check_schedule(const struct sync *s, const struct config *config)
+{
+	const char *fusion = config_string(config, "schedule.fusion"), *kind = config_string(config, "topology.kind");
+
+	if (!schedule_find(fusion)->refine)
+		return 0;
+	if (!s->ops->averages_gradients) {
+		error("schedule.fusion = \"%s\" (%s) goes by the times at which gradients become final, but sync.algorithm = \"%s\" (%s) does not "
+		      "send them", fusion, config_origin(config, "schedule.fusion"), s->ops->name, config_origin(config, "sync.algorithm"));
+		return hint("set schedule.fusion = \"size\", or sync.algorithm = \"ssgd\" or \"pipe\"");
+	}
+	if (!strcmp(kind, "all-reduce"))
+		return 0;
+	error("schedule.fusion = \"%s\" (%s) measures all-reduces, and topology.kind = \"%s\" (%s) has none", fusion,
+	      config_origin(config, "schedule.fusion"), kind, config_origin(config, "topology.kind"));
+	return hint("set schedule.fusion = \"size\", or topology.kind = \"all-reduce\"");
+}
+
 int sync_dense_only(const struct sync *s, const struct config *config, const char *why)
 {
 	if (!strcmp(s->compress.ops->name, "none"))
@@ -68,7 +88,7 @@ int sync_init(struct sync *s, const struct config *config, const struct tensor_i
 {
 	*s = (struct sync){ .ops = sync_find(config_string(config, "sync.algorithm")), .n = n };
 	CHECK(s->ops);
-	if (compress_init(&s->compress, config) || check_topology(s, config) || sync_read_policies(s, config))
+	if (compress_init(&s->compress, config) || check_topology(s, config) || check_schedule(s, config) || sync_read_policies(s, config))
 		return -1;
 	s->alone = first_period(s, config);
 	if (s->ops->state_size)
@@ -107,14 +127,13 @@ static struct range tensors_between(const struct range *whole, int64_t from, int
 }
 
 /* A piece ends where a part ends, and where a bucket does if the compressor wants to see them one by one. */
-void sync_cut(struct sync *s, struct range *part, int parts)
+static void cut_pieces(struct sync *s)
 {
-	const struct range *bucket = s->compress.per_bucket ? s->schedule.bucket : &s->schedule.whole;
+	const struct range *bucket = s->compress.per_bucket ? s->schedule.bucket : &s->schedule.whole, *part = s->part;
 
-	CHECK(part[0].offset == 0 && part[parts - 1].offset + part[parts - 1].n == s->n);
-	s->part = part;
-	s->parts = parts;
-	s->piece = xcalloc((size_t)(parts + s->schedule.buckets), sizeof(*s->piece));
+	free(s->piece);
+	s->pieces = 0;
+	s->piece = xcalloc((size_t)(s->parts + s->schedule.buckets), sizeof(*s->piece));
 	for (int64_t from = 0, to; from < s->n; from = to) {
 		int64_t part_end = part->offset + part->n, bucket_end = bucket->offset + bucket->n;
 
@@ -125,6 +144,32 @@ void sync_cut(struct sync *s, struct range *part, int parts)
 	}
 	s->compress.range = s->piece;
 	s->compress.ranges = s->pieces;
+}
+
+void sync_cut(struct sync *s, struct range *part, int parts)
+{
+	CHECK(part[0].offset == 0 && part[parts - 1].offset + part[parts - 1].n == s->n);
+	s->part = part;
+	s->parts = parts;
+	cut_pieces(s);
+}
+
+bool sync_wants_facts(const struct sync *s, int workers)
+{
+	const struct range *bucket;
+
+	sync_buckets(s, workers, &bucket);
+	return s->schedule.ops->refine && workers > 1 && bucket == s->schedule.bucket;
+}
+
+void sync_refine(struct sync *s, const struct schedule_facts *facts, int workers)
+{
+	double dense = comm_allreduce_bytes(NULL, (double)s->n, workers);
+	struct schedule_facts here = *facts;
+
+	here.share = dense > 0 ? compress_bytes(&s->compress, &s->schedule.whole, workers) / dense : 1;
+	schedule_refine(&s->schedule, &here);
+	cut_pieces(s);
 }
 
 void sync_bind(struct sync *s, struct comm *comm, struct stream *compute, struct optimizer *optimizer, float *x, float *g, const int *batch)

@@ -112,6 +112,9 @@ int sync_init(struct sync *, const struct config *, const struct tensor_info *, 
 double sync_cost(const struct sync *, const struct cost_model *);
 /* Before a run of several workers: warns if their models will not meet in so many steps, or not as the keys promise. */
 void sync_foresee(const struct sync *, const struct lr_schedule *, int64_t steps_per_epoch, int64_t steps);
+/* Before sync_bind(), with so many workers: do pieces go by a schedule that wants facts? Then it is to be told, and plans again. */
+bool sync_wants_facts(const struct sync *, int workers);
+void sync_refine(struct sync *, const struct schedule_facts *, int workers);
 /* batch[i] = M_i of every rank of the communicator. */
 void sync_bind(struct sync *, struct comm *, struct stream *compute, struct optimizer *, float *x, float *g, const int *batch);
 void sync_release(struct sync *);                               /* nothing may be queued on the communicator any more: sync its stream first */
