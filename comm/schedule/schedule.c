@@ -76,6 +76,11 @@ const struct schedule_ops *const schedule_list[] = {
 	NULL,
 };
 
+const struct option schedule_policies[] = {
+	{ "split", OPTION_BOOL, "false", 0, 0, NULL, "ssgd: half of each all-reduce during backward, the other half during the next forward (DeAR)" },
+	{ 0 },
+};
+
 const struct schedule_ops *schedule_find(const char *name)
 {
 	for (int i = 0; schedule_list[i]; i++)

@@ -19,6 +19,7 @@ struct schedule_ops {
 
 extern const struct schedule_ops *const schedule_list[];        /* NULL-terminated */
 const struct schedule_ops *schedule_find(const char *name);
+extern const struct option schedule_policies[];                 /* keys of group "schedule" that hold for all of them */
 
 struct schedule {
 	struct range *bucket;

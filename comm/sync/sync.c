@@ -54,6 +54,37 @@ int sync_dense_only(const struct sync *s, const struct config *config, const cha
 	return hint("set compress.method = \"none\", or an algorithm that averages over all workers, \"local\" or \"cocod\"");
 }
 
+/* Whoever carries out the schedule: the algorithm itself, or its variant whose exchanges reach into the next forward. */
+static int choose_variant(struct sync *s, const struct config *config)
+{
+	const char *kind = config_string(config, "topology.kind"), *at = config_origin(config, "schedule.split");
+
+	if (!config_bool(config, "schedule.split"))
+		return 0;
+	if (!s->ops->split) {
+		error("schedule.split = true (%s) has no meaning under sync.algorithm = \"%s\" (%s): it takes apart the all-reduce of gradients that "
+		      "an update waits for", at, s->ops->name, config_origin(config, "sync.algorithm"));
+		return hint("set schedule.split = false or sync.algorithm = \"ssgd\"");
+	}
+	if (strcmp(s->compress.ops->name, "none")) {
+		error("schedule.split = true (%s) goes with no compressor, but compress.method = \"%s\" (%s): what it exchanges has no halves", at,
+		      s->compress.ops->name, config_origin(config, "compress.method"));
+		return hint("set schedule.split = false or compress.method = \"none\"");
+	}
+	if (strcmp(kind, "all-reduce")) {
+		error("schedule.split = true (%s) does not work on topology.kind = \"%s\" (%s): only an all-reduce has two halves", at, kind,
+		      config_origin(config, "topology.kind"));
+		return hint("set schedule.split = false or topology.kind = \"all-reduce\"");
+	}
+	if (strcmp(config_string(config, "topology.allreduce"), "ring")) {
+		error("schedule.split = true (%s) does not work with topology.allreduce = \"%s\" (%s): of our own ways only the ring is a "
+		      "reduce-scatter and an all-gather", at, config_string(config, "topology.allreduce"), config_origin(config, "topology.allreduce"));
+		return hint("set schedule.split = false or topology.allreduce = \"ring\"");
+	}
+	s->ops = s->ops->split;
+	return 0;
+}
+
 /* One period, for whoever has one. */
 static int64_t first_period(const struct sync *s, const struct config *config)
 {
@@ -67,7 +98,7 @@ int sync_init(struct sync *s, const struct config *config, const struct tensor_i
 {
 	*s = (struct sync){ .ops = sync_find(config_string(config, "sync.algorithm")), .n = n };
 	CHECK(s->ops);
-	if (compress_init(&s->compress, config) || check_topology(s, config) || sync_read_policies(s, config))
+	if (compress_init(&s->compress, config) || choose_variant(s, config) || check_topology(s, config) || sync_read_policies(s, config))
 		return -1;
 	s->alone = first_period(s, config);
 	if (s->ops->state_size)

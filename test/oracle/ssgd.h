@@ -33,4 +33,19 @@ static const struct oracle_algorithm oracle_ssgd = {
 	.worth_holds = oracle_ssgd_worth_holds,
 };
 
+/* The same rule with exchanges that reach into the next forward. */
+static inline int oracle_split_keys(const struct oracle_setup *p, const char **sets)
+{
+	(void)p;
+	sets[0] = xasprintf("schedule.split=true");
+	return 1;
+}
+
+__attribute__((unused)) static const struct oracle_algorithm oracle_ssgd_split = {
+	.name = "ssgd",
+	.every_step = true,
+	.keys = oracle_split_keys,
+	.step = oracle_ssgd_step,
+};
+
 #endif
