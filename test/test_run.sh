@@ -70,6 +70,11 @@ awk -F, 'NR == 2 { first = $3 } END { exit !($3 < first) }' "$dir/one/metrics.cs
 
 train 1 noeval --set train.eval_every=0 && same one noeval; ok $? "evaluation on or off"
 train 1 noprefetch --set data.prefetch=0 && same one noprefetch; ok $? "loader with or without its thread"
+set -- --set sync.algorithm=ssgd --set schedule.bucket_mb=0.05
+train 3 whole "$@" && train 3 split "$@" --set schedule.split=true --set comm.progress=hook && same whole split
+ok $? "all-reduces at once, or half of each during the next forward (schedule.split)"
+train 3 thread "$@" --set schedule.split=true --set comm.progress=thread --set train.eval_every=0 && same whole thread
+ok $? "schedule.split driven by a thread, without evaluations"
 for algorithm in ssgd local cocod; do
 	for method in none topk gtopk powersgd; do
 		set -- --set sync.algorithm=$algorithm --set compress.method=$method --set compress.density=0.05
