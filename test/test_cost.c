@@ -110,6 +110,28 @@ static void test_buckets(void)
 	   "1024 workers: one message a tensor takes %.1f times as long as one for all %d", step[0] / step[2], KIT_TENSORS);
 }
 
+/* Half of each all-reduce during backward, half during forward; the first layers' bucket is the last to leave and is awaited. */
+static void test_split(void)
+{
+	static const char *const fusions[] = { "none", "size", "model" };
+
+	for (int f = 0; f < 3; f++) {
+		struct oracle_setup s = setup_of(&oracle_ssgd_split, DENSE, 1, "model", "none"), p = setup_of(&oracle_ssgd, DENSE, 1, "model", "none");
+		double compute = 3e-3, all, last;
+		char what[100];
+
+		kit_ranges(&s, "bucket", fusions[f]);
+		all = all_ranges(&s, 1024) / 2;
+		snprintf(what, sizeof(what), "split, %s: 1024 workers, both halves are longer than what hides them", fusions[f]);
+		close_to(predicted(&s, "model", fusions[f], 1024, compute), s.ranges > 1 ? 2 * all : compute + 2 * all, what);
+		last = seconds(&s, s.length[s.ranges - 1], 4) / 2;
+		snprintf(what, sizeof(what), "split, %s: 4 workers, the last bucket is seen", fusions[f]);
+		close_to(predicted(&s, "model", fusions[f], 4, 1), 1 + 2 * last, what);
+		ok(predicted(&s, "model", fusions[f], 64, compute) <= predicted(&p, "model", fusions[f], 64, compute), "split, %s: never slower than ssgd",
+		   fusions[f]);
+	}
+}
+
 static void test_pieces(void)
 {
 	static const char *const scopes[] = { "bucket", "model" };
@@ -282,6 +304,7 @@ int main(void)
 {
 	kit_layout();
 	test_buckets();
+	test_split();
 	test_pieces();
 	test_momentum();
 	test_servers();

@@ -1,9 +1,9 @@
 /*
  * S-SGD whose exchanges reach into the next forward leaves the bits of S-SGD: after every step, in the optimizer's state, on every
- * rank, with both drivers, with exchanges that are late, looked at or not, resumed or not; and sends as many bytes. With an argument only
- * the groups whose name contains it.
+ * rank, with both drivers, with exchanges that are late, looked at or not, resumed or not; and sends as many bytes. And it saves time:
+ * steps and exchanges that take as long as they are told to. With an argument only the groups whose name contains it.
  */
-#include "sync_kit.h"
+#include "player.h"
 
 static struct kit kits[2];
 static int P, R;
@@ -113,6 +113,76 @@ static void test_resume(const struct variant *v)
 	all_ok(same, "%s: saved after 6 steps and resumed: the bits of the run that went on", v->name);
 }
 
+/* ---- overlap ---- */
+
+/* Forward computes behind the first tensor that it reads, backward when all gradients but the last are final. Whoever computes needs what
+ * the compute stream has waited for. */
+static void play(struct player *p, double seconds)
+{
+	const struct stream_ops *stream = p->kit->dev->ops->stream;
+
+	player_begin(p);
+	for (int i = KIT_TENSORS - 1; i >= 0; i--) {
+		struct range r = kit_range(i);
+
+		sync_param_needed(&p->sync, &r);
+		stream->sync(p->kit->compute);
+		if (i == KIT_TENSORS - 1)
+			pass_time(p->kit, seconds);
+	}
+	for (int i = 0; i < KIT_TENSORS; i++) {
+		struct range r = kit_range(i);
+
+		if (i == KIT_TENSORS - 1)
+			pass_time(p->kit, seconds);
+		sync_grad_ready(&p->sync, &r);
+	}
+	sync_step(&p->sync, p->t++);
+	stream->sync(p->kit->compute);
+}
+
+/* The shortest of some steps; a busy machine only makes them longer. */
+static double shortest_step(struct kit *k, const struct oracle_algorithm *algorithm, double seconds, double delay)
+{
+	enum { STEPS = 5 };
+	struct oracle_setup p = setup(algorithm, DENSE, 1, 1, 1, even, "model", "none");
+	struct player player;
+	double best = INFINITY;
+
+	player_open(&player, k, kit_config(&p, "model", "none"), even);
+	CHECK(player.sync.schedule.buckets == KIT_TENSORS);
+	k->comm->delay = delay;
+	for (int i = 0; i <= STEPS; i++) {
+		double took = -clock_now();
+
+		play(&player, seconds);
+		took += clock_now();
+		if (i > 0)              /* the first has nothing to wait for in forward */
+			best = took < best ? took : best;
+		comm_barrier(verdicts);
+	}
+	sync_settle(&player.sync);
+	k->comm->delay = 0;
+	player_close(&player);
+	return most_everywhere(best);
+}
+
+/* Five buckets of d, of which four leave before backward computes. S-SGD shows what backward cannot hide of the four, and the fifth. */
+static void test_overlap(const struct variant *v, struct kit *k)
+{
+	const double d = 0.03, seconds = 2.2 * d, plain = seconds + 5 * d, best = 2 * seconds + d;
+	double p = 0, q = 0;
+	bool good = false;
+
+	for (int i = 0; i < 3 && !good; i++) {
+		p = shortest_step(k, &oracle_ssgd, seconds, d);
+		q = shortest_step(k, v->algorithm, seconds, d);
+		good = sum_everywhere(!(p >= plain && q <= 1.15 * best)) == 0;
+	}
+	all_ok(good, "%s, %s: forward and backward %.0f ms each, five exchanges of %.0f ms: S-SGD takes %.0f ms, this %.0f ms (%.2f of forward, "
+	       "backward and one exchange)", v->name, k->driver, seconds * 1e3, d * 1e3, p * 1e3, q * 1e3, q / best);
+}
+
 /* ---- refused ---- */
 
 static void refused(const char *words, const char *remedy, const char *const *sets, int count)
@@ -161,6 +231,9 @@ int main(int argc, char **argv)
 		snprintf(name, sizeof(name), "%s resume", variants[v].name);
 		if (wanted(name))
 			test_resume(&variants[v]);
+		snprintf(name, sizeof(name), "%s overlap", variants[v].name);
+		for (int d = 0; d < 2 && P == 2 && wanted(name); d++)
+			test_overlap(&variants[v], &kits[d]);
 	}
 	if (wanted("refused"))
 		test_refused();
