@@ -16,26 +16,19 @@
  * gathered and each worker updates all of the model, so that optimizer and state stay those of S-SGD.
  *
  * Forward reads the arena from its end, so all-gathers leave in that order, the same on every rank; the only wait that nothing can hide is
- * for the bucket of the first layers. Updates belong to the step that queued them: its hyper block (step counter, learning rate, AdamW's
- * corrections) stays as it is until forward has asked for the whole arena, and the next step begins one only then.
+ * for the bucket of the first layers. lazy.h has what an update that comes so late must mind, and who makes it come earlier: consensus(),
+ * settle(), and so evaluation and state().
  *
- * Whoever looks from outside, consensus(), settle() and so evaluation and state(), first lands all updates that are due. That does not change
- * what they are, only when they are made.
- *
- * Costs two events and a wait a bucket, and no memory. Limits: buckets must be many and small for the first one to come soon; a
+ * Costs no memory. Limits: buckets must be many and small for the first one to come soon; a
  * compressor has no halves; with one bucket it is S-SGD.
  */
-#include <stdlib.h>
-
 #include "../../core/die.h"
-#include "sync.h"
+#include "lazy.h"
 
 struct split {
-	const struct range *bucket;
-	int buckets, launched;          /* launched: reduce-scatters of this step */
+	struct lazy lazy;
+	int launched;                   /* reduce-scatters of this step */
 	int64_t ready;                  /* the arena is final up to here */
-	int asked, landed;              /* forward has asked for the buckets from `asked` on; those from `landed` on are updated */
-	struct event **done;            /* of each bucket: its sums are here */
 };
 
 static int split_init(struct sync *s, const struct config *config)
@@ -48,44 +41,17 @@ static void split_bind(struct sync *s)
 {
 	struct split *state = s->state;
 
-	state->buckets = state->asked = sync_buckets(s, s->comm->size, &state->bucket);
-	state->done = xcalloc((size_t)state->buckets, sizeof(*state->done));
-	for (int i = 0; i < state->buckets; i++) {
-		state->done[i] = s->device->ops->stream->event_open(s->device);
-		comm_expect_allreduce(s->comm, state->bucket[i].n, DTYPE_F32);
-	}
+	lazy_bind(&state->lazy, s);
+	for (int i = 0; i < state->lazy.buckets; i++)
+		comm_expect_allreduce(s->comm, state->lazy.bucket[i].n, DTYPE_F32);
 }
 
-/* ---- the next forward ---- */
-
-/* Updates the buckets from `first` on, as far as they are not. */
-static void land(struct sync *s, int first)
-{
-	struct split *state = s->state;
-
-	while (state->landed > first) {
-		const struct range *bucket = &state->bucket[--state->landed];
-
-		s->device->ops->stream->wait(s->compute, state->done[state->landed]);
-		optimizer_step(s->optimizer, s->compute, bucket->offset, bucket->n, s->g, s->x);
-	}
-}
-
-/* The answer does not depend on whether an update is due: what is recorded in the first step must have its cuts in the right places. */
 static bool split_param_needed(struct sync *s, const struct range *range)
 {
 	struct split *state = s->state;
-	int before = state->asked;
 
-	while (state->asked > 0 && state->bucket[state->asked - 1].offset + state->bucket[state->asked - 1].n > range->offset)
-		state->asked--;
-	land(s, state->asked);
-	return state->asked < before;
+	return lazy_needed(&state->lazy, s, range);
 }
-
-static void split_settle(struct sync *s) { land(s, 0); }
-
-/* ---- backward ---- */
 
 static bool split_grad_ready(struct sync *s, const struct range *range)
 {
@@ -93,10 +59,10 @@ static bool split_grad_ready(struct sync *s, const struct range *range)
 	int before = state->launched;
 
 	CHECK(range->offset == state->ready);   /* backward finishes the arena in its order */
-	CHECK(state->asked == 0);               /* and forward has read all of it, or the gradients of the last step would get lost */
+	CHECK(state->lazy.asked == 0);          /* and forward has read all of it: its last gradients have done their work */
 	state->ready += range->n;
-	while (state->launched < state->buckets) {
-		const struct range *bucket = &state->bucket[state->launched];
+	while (state->launched < state->lazy.buckets) {
+		const struct range *bucket = &state->lazy.bucket[state->launched];
 		float *g = s->g + bucket->offset;
 
 		if (bucket->offset + bucket->n > state->ready)
@@ -114,26 +80,32 @@ static bool split_grad_ready(struct sync *s, const struct range *range)
 static void split_step(struct sync *s, int64_t t)
 {
 	struct split *state = s->state;
+	struct lazy *lazy = &state->lazy;
 
 	(void)t;
-	CHECK(state->launched == state->buckets && state->landed == 0);
-	for (int i = state->buckets - 1; i >= 0; i--) {
+	CHECK(state->launched == lazy->buckets);
+	for (int i = lazy->buckets - 1; i >= 0; i--) {
 		comm_delay_half(s->comm);
-		comm_gather_sums(s->comm, s->g + state->bucket[i].offset, state->bucket[i].n, DTYPE_F32);
-		comm_mark(s->comm, state->done[i]);
+		comm_gather_sums(s->comm, s->g + lazy->bucket[i].offset, lazy->bucket[i].n, DTYPE_F32);
+		comm_mark(s->comm, lazy->done[i]);
 	}
-	optimizer_begin(s->optimizer, s->compute, s->lr);
+	lazy_step(lazy, s);
 	state->launched = 0;
 	state->ready = 0;
-	state->asked = state->landed = state->buckets;
 }
 
-/* ---- the rest ---- */
+static void split_settle(struct sync *s)
+{
+	struct split *state = s->state;
+
+	lazy_land(&state->lazy, s);
+}
 
 static void split_consensus(struct sync *s, float *out)
 {
-	land(s, 0);
-	s->device->ops->mem->copy(s->compute, out, s->x, (size_t)s->n * sizeof(float), COPY_DEVICE);
+	struct split *state = s->state;
+
+	lazy_consensus(&state->lazy, s, out);
 }
 
 static void split_state(struct sync *s, struct state_visitor *v) { (void)s, (void)v; }
@@ -161,9 +133,7 @@ static void split_release(struct sync *s)
 {
 	struct split *state = s->state;
 
-	for (int i = 0; i < state->buckets; i++)
-		s->device->ops->stream->event_close(state->done[i]);
-	free(state->done);
+	lazy_release(&state->lazy, s);
 }
 
 extern const struct sync_ops sync_ssgd_split;
