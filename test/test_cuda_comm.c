@@ -318,6 +318,8 @@ static void test_training(const struct comm_ops *transport)
 		struct oracle_setup p = setup(&oracle_ssgd_split, DENSE, 1, 1, optimizer, uneven, "model", "size");
 
 		train(&kit, &p, "model", "schedule.split", true);
+		p.algorithm = &oracle_ssgd_sliced;
+		train(&kit, &p, "model", "schedule.priority", true);
 	}
 	for (int i = 0; i < ORACLE_QUANTIZERS; i++) {
 		struct oracle_setup p = setup(i % 2 ? &oracle_ssgd : &oracle_cocod, DENSE, 1, 2, 1, uneven, "bucket", "size");

@@ -74,6 +74,8 @@ ok $? "and arrive between recorded pieces of the next forward (schedule.split): 
 train 2 order --set sync.algorithm=ssgd --set schedule.bucket_mb=0.1 && train 2 split --set sync.algorithm=ssgd --set schedule.bucket_mb=0.1 \
 	--set schedule.split=true && same order split
 ok $? "in bf16 as well: a bucket's update renews its bf16 copy"
+train 2 split --set sync.algorithm=ssgd --set schedule.bucket_mb=0.1 --set schedule.priority=true && same order split
+ok $? "and if the most urgent go first (schedule.priority)"
 set -- --set data.partition=dirichlet --set 'train.batch=[8, 16]' --set device.precision=fp32
 train 2 skewed "$@" && train 2 slowed "$@" --set 'cluster.slowdown=[1, 2]' && same skewed slowed && grep -q 'slowed down x 2' "$dir/log"
 ok $? "workers with images of their own; a slower one changes no bit"

@@ -75,6 +75,12 @@ train 3 whole "$@" && train 3 split "$@" --set schedule.split=true --set comm.pr
 ok $? "all-reduces at once, or half of each during the next forward (schedule.split)"
 train 3 thread "$@" --set schedule.split=true --set comm.progress=thread --set train.eval_every=0 && same whole thread
 ok $? "schedule.split driven by a thread, without evaluations"
+train 3 urgent "$@" --set schedule.priority=true --set comm.progress=hook && same whole urgent
+ok $? "or the most urgent of them first (schedule.priority)"
+train 3 few "$@" --set schedule.priority=true --set schedule.slice_mb=0.01 --set schedule.backward_share=0.1 &&
+	train 3 many "$@" --set schedule.priority=true --set schedule.slice_mb=0.01 --set schedule.backward_share=2.0 --set comm.progress=thread \
+	--set train.eval_every=0 && same few many
+ok $? "in slices, in whatever order"
 for algorithm in ssgd local cocod; do
 	for method in none topk gtopk powersgd; do
 		set -- --set sync.algorithm=$algorithm --set compress.method=$method --set compress.density=0.05

@@ -19,8 +19,8 @@
  * for the bucket of the first layers. lazy.h has what an update that comes so late must mind, and who makes it come earlier: consensus(),
  * settle(), and so evaluation and state().
  *
- * Costs no memory. Limits: buckets must be many and small for the first one to come soon; a
- * compressor has no halves; with one bucket it is S-SGD.
+ * Costs no memory. Limits: buckets must be many and small for the first one to come soon; a compressor has no halves; with one bucket it
+ * is S-SGD.
  */
 #include "../../core/die.h"
 #include "lazy.h"

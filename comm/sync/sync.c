@@ -54,34 +54,36 @@ int sync_dense_only(const struct sync *s, const struct config *config, const cha
 	return hint("set compress.method = \"none\", or an algorithm that averages over all workers, \"local\" or \"cocod\"");
 }
 
-/* Whoever carries out the schedule: the algorithm itself, or its variant whose exchanges reach into the next forward. */
+static int refuse_schedule(const struct config *config, const char *key, const char *other, const char *value, const char *why, const char *remedy)
+{
+	error("%s = true (%s) does not go with %s = \"%s\" (%s): %s", key, config_origin(config, key), other, value, config_origin(config, other), why);
+	return hint("set %s = false or %s = \"%s\"", key, other, remedy);
+}
+
+/* Whoever carries out the schedule: the algorithm itself, or a variant of it whose exchanges reach into the next forward. */
 static int choose_variant(struct sync *s, const struct config *config)
 {
-	const char *kind = config_string(config, "topology.kind"), *at = config_origin(config, "schedule.split");
+	bool split = config_bool(config, "schedule.split"), priority = config_bool(config, "schedule.priority");
+	const struct sync_ops *variant = split ? s->ops->split : s->ops->priority;
+	const char *key = split ? "schedule.split" : "schedule.priority", *kind = config_string(config, "topology.kind"), *way;
 
-	if (!config_bool(config, "schedule.split"))
+	if (!split && !priority)
 		return 0;
-	if (!s->ops->split) {
-		error("schedule.split = true (%s) has no meaning under sync.algorithm = \"%s\" (%s): it takes apart the all-reduce of gradients that "
-		      "an update waits for", at, s->ops->name, config_origin(config, "sync.algorithm"));
-		return hint("set schedule.split = false or sync.algorithm = \"ssgd\"");
+	if (split && priority) {
+		error("schedule.split = true (%s) and schedule.priority = true (%s) exclude each other: the second halves are in forward's order already",
+		      config_origin(config, "schedule.split"), config_origin(config, "schedule.priority"));
+		return hint("leave one of them out");
 	}
-	if (strcmp(s->compress.ops->name, "none")) {
-		error("schedule.split = true (%s) goes with no compressor, but compress.method = \"%s\" (%s): what it exchanges has no halves", at,
-		      s->compress.ops->name, config_origin(config, "compress.method"));
-		return hint("set schedule.split = false or compress.method = \"none\"");
-	}
-	if (strcmp(kind, "all-reduce")) {
-		error("schedule.split = true (%s) does not work on topology.kind = \"%s\" (%s): only an all-reduce has two halves", at, kind,
-		      config_origin(config, "topology.kind"));
-		return hint("set schedule.split = false or topology.kind = \"all-reduce\"");
-	}
-	if (strcmp(config_string(config, "topology.allreduce"), "ring")) {
-		error("schedule.split = true (%s) does not work with topology.allreduce = \"%s\" (%s): of our own ways only the ring is a "
-		      "reduce-scatter and an all-gather", at, config_string(config, "topology.allreduce"), config_origin(config, "topology.allreduce"));
-		return hint("set schedule.split = false or topology.allreduce = \"ring\"");
-	}
-	s->ops = s->ops->split;
+	if (!variant)
+		return refuse_schedule(config, key, "sync.algorithm", s->ops->name, "it is about gradients that are averaged in every step", "ssgd");
+	if (!s->compress.ops->any_cut || s->compress.per_bucket)
+		return refuse_schedule(config, key, "compress.method", s->compress.ops->name, "only dense sums can be taken apart", "none");
+	if (strcmp(kind, "all-reduce"))
+		return refuse_schedule(config, key, "topology.kind", kind, "it takes apart all-reduces", "all-reduce");
+	way = config_string(config, "topology.allreduce");
+	if (split && strcmp(way, "ring"))
+		return refuse_schedule(config, key, "topology.allreduce", way, "only the ring is a reduce-scatter and an all-gather", "ring");
+	s->ops = variant;
 	return 0;
 }
 
