@@ -170,6 +170,7 @@ const struct schema *schema_all(void)
 		if (!compress_find(compress_halves[i].name))
 			add("compress", "method", compress_halves[i].name, NULL, compress_halves[i].help);
 	add("schedule", NULL, NULL, schedule_options, "the pieces that are sent");
+	add("schedule", NULL, NULL, schedule_policies, NULL);
 	ADD_ALL("schedule", "fusion", schedule_list, paper);
 	add("comm", NULL, NULL, comm_options, "the transport of the messages");
 	add("comm", "transport", "auto", NULL, "self for one worker, nccl where each has a GPU of its own, else mpi; says which and why");

@@ -137,13 +137,16 @@ static bool delay_over(void *arg)
 	return clock_now() >= d->until;
 }
 
-void comm_delay(struct comm *comm)
+static void pause_for(struct comm *comm, double seconds)
 {
-	struct delay d = { comm->delay, 0 };
+	struct delay d = { seconds, 0 };
 
-	if (comm->delay > 0)
+	if (seconds > 0)
 		comm->device->ops->stream->call(comm->stream, delay_over, &d, sizeof(d));
 }
+
+void comm_delay(struct comm *comm) { pause_for(comm, comm->delay); }
+void comm_delay_half(struct comm *comm) { pause_for(comm, comm->delay / 2); }
 
 void comm_exchange(struct comm *comm, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes)
 {

@@ -52,8 +52,10 @@ struct comm_ops {
 	 * Never waits. What lives on requests (topology/ps.h) needs it. */
 	bool (*arrived)(struct comm *, int from);
 	/* (optional) The library's own collectives, in place, queued like exchange(), by the contracts of comm_allreduce() and
-	 * comm_allgather(), which count their bytes (topology/topology.h). Never called with nothing to do (one rank, no bytes). */
+	 * comm_allgather(), which count their bytes (topology/topology.h). Never called with nothing to do (one rank, no bytes). All or none. */
 	void (*allreduce)(struct comm *, void *buffer, int64_t n, enum dtype, enum reduce);
+	/* Block r of `buffer` (size × n) becomes its sum on rank r; the others mean nothing. */
+	void (*reduce_scatter)(struct comm *, void *buffer, int64_t n, enum dtype, enum reduce);
 	void (*allgather)(struct comm *, void *buffer, int64_t bytes);
 };
 
@@ -126,6 +128,7 @@ void comm_narrow(struct comm *, int ranks);
 void comm_fork(struct comm *, struct stream *after);
 void comm_mark(struct comm *, struct event *);
 void comm_delay(struct comm *);         /* queues a pause of comm->delay seconds that costs no processor time */
+void comm_delay_half(struct comm *);    /* half of it: for an all-reduce in two halves */
 void comm_exchange(struct comm *, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes);
 /* Makes sure that comm->work has so many bytes; called while opening, never in the step path. */
 void comm_reserve(struct comm *, size_t bytes);

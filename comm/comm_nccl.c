@@ -339,6 +339,15 @@ static void nccl_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtyp
 	end(s);
 }
 
+static void nccl_reduce_scatter(struct comm *comm, void *buffer, int64_t n, enum dtype type, enum reduce op)
+{
+	int64_t bytes = n * (int64_t)dtype_size(type);
+	struct nccl_state *s = begin(comm, "a reduce-scatter", bytes * comm->size, -1, -1);
+
+	NCCL(s, ncclReduceScatter(buffer, (char *)buffer + comm->rank * bytes, (size_t)n, data_type[type], reduction[op], s->comm, s->stream));
+	end(s);
+}
+
 static void nccl_allgather(struct comm *comm, void *buffer, int64_t bytes)
 {
 	struct nccl_state *s = begin(comm, "an all-gather", bytes * comm->size, -1, -1);
@@ -368,5 +377,6 @@ const struct comm_ops comm_nccl = {
 	.exchange = nccl_exchange,
 	.segment = INT64_MAX,
 	.allreduce = nccl_allreduce,
+	.reduce_scatter = nccl_reduce_scatter,
 	.allgather = nccl_allgather,
 };

@@ -81,6 +81,7 @@ static inline const struct schema *kit_schema(void)
 		if (!compress_find(compress_halves[i].name))
 			rows[count++] = (struct schema){ "compress", "method", compress_halves[i].name, NULL, "" };
 	rows[count++] = (struct schema){ "schedule", NULL, NULL, select[4], "" };
+	rows[count++] = (struct schema){ "schedule", NULL, NULL, schedule_policies, "" };
 	for (int i = 0; schedule_list[i]; i++)
 		rows[count++] = (struct schema){ "schedule", "fusion", schedule_list[i]->name, schedule_list[i]->options, "" };
 	CHECK(count < 64);

@@ -162,6 +162,7 @@ struct manner {
 	const int64_t *until;           /* (optional) at the worker's own pace, to these numbers of samples (the last is 0), with a look at each */
 	int64_t epoch_steps;            /* sync_epoch(t / epoch_steps) */
 	bool look;                      /* calls consensus() after every third step, and the state visitor */
+	bool lazy;                      /* the update of a step may come as late as the next forward: the trace has what that reads */
 	double delay;
 	const int *batch;
 	const struct schedule_facts *facts;     /* (optional) that the schedule is told */
@@ -170,6 +171,26 @@ struct manner {
 	void (*log)(void *context, int64_t t, const char *what, int64_t value, const char *why);
 	void *log_context;
 };
+
+/* Forward of step t, which reads the arena from its end; now: as the oracle wants it. */
+static inline void kit_forward(struct kit *k, struct sync *s, const struct manner *how, int64_t t, struct trace *trace, double *now)
+{
+	float host[KIT_N];
+
+	for (int i = KIT_TENSORS - 1; i >= 0; i--) {
+		struct range r = kit_range(i);
+
+		sync_param_needed(s, &r);
+		k->dev->ops->mem->copy(k->compute, host + r.offset, s->x + r.offset, (size_t)r.n * sizeof(float), COPY_TO_HOST);
+		if (k->dev->ops->stream->progress)
+			k->dev->ops->stream->progress(k->dev);
+	}
+	k->dev->ops->stream->sync(k->compute);
+	for (int64_t j = 0; j < KIT_N; j++)
+		now[j] = host[j];
+	if (how->lazy && t > how->from)
+		memcpy(trace->x + (t - 1) * KIT_N, host, sizeof(host));
+}
 
 /* Is there a step t? At the end of a span all look at the consensus, as in an evaluation. */
 static inline bool kit_goes_on(struct kit *k, struct sync *s, const struct manner *how, int64_t t, const int64_t **until, float *out,
@@ -223,9 +244,7 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 			sync_epoch(&sync, t / how->epoch_steps);
 		sync.lr = problem_lr(p, t);
 		sync_begin(&sync, t);
-		kit_read(k, host, x);
-		for (int64_t j = 0; j < KIT_N; j++)
-			now[j] = host[j];
+		kit_forward(k, &sync, how, t, trace, now);
 		for (int64_t j = 0; j < KIT_N; j++)
 			host[j] = NAN;
 		mem->copy(k->compute, g, host, sizeof(host), COPY_TO_DEVICE);
@@ -263,6 +282,8 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	for (int64_t j = 0; p->compressor && j < KIT_N; j++)
 		trace_keep(trace, "residual")[j] += trace_state(trace, "sum_residual")[j] / (float)p->weight[world.rank];
 	kit_read(k, trace_keep(trace, "model"), x);
+	if (how->lazy && trace->taken > how->from)
+		memcpy(trace->x + (trace->taken - 1) * KIT_N, trace_keep(trace, "model"), sizeof(host));
 	k->dev->ops->stream->sync(k->comm->stream);
 	trace->bytes = how->look ? NAN : (double)(k->comm->bytes_sent - before);
 	k->comm->delay = 0;

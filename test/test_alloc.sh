@@ -55,6 +55,9 @@ done
 for method in int8 onebit signsgd randomk threshold gaussian-k dgc oktopk hierarchical; do
 	equal "ssgd with $method" --set sync.algorithm=ssgd --set optimizer.momentum=0 --set compress.method=$method --set compress.dense_steps=2
 done
+for schedule in split priority; do
+	equal "ssgd with schedule.$schedule" --set sync.algorithm=ssgd --set schedule.$schedule=true --set schedule.bucket_mb=0.1 --set schedule.slice_mb=0.05
+done
 scripts/algorithms "$program" >"$dir/algorithms"
 while read -r algorithm topology; do
 	equal "$algorithm" --set sync.algorithm="$algorithm" --set topology.kind="$topology" --set sync.period=2 --set sync.fragments=2 </dev/null

@@ -115,6 +115,54 @@ static void test_buckets(void)
 	   "1024 workers: one message a tensor takes %.1f times as long as one for all %d", step[0] / step[2], KIT_TENSORS);
 }
 
+/* Half of each all-reduce during backward, half during forward; the first layers' bucket is the last to leave and is awaited. */
+static void test_split(void)
+{
+	static const char *const fusions[] = { "none", "size", "model" };
+
+	for (int f = 0; f < 3; f++) {
+		struct oracle_setup s = setup_of(&oracle_ssgd_split, DENSE, 1, "model", "none"), p = setup_of(&oracle_ssgd, DENSE, 1, "model", "none");
+		double compute = 3e-3, all, last;
+		char what[100];
+
+		kit_ranges(&s, "bucket", fusions[f]);
+		all = all_ranges(&s, 1024) / 2;
+		snprintf(what, sizeof(what), "split, %s: 1024 workers, both halves are longer than what hides them", fusions[f]);
+		close_to(predicted(&s, "model", fusions[f], 1024, compute), s.ranges > 1 ? 2 * all : compute + 2 * all, what);
+		last = seconds(&s, s.length[s.ranges - 1], 4) / 2;
+		snprintf(what, sizeof(what), "split, %s: 4 workers, the last bucket is seen", fusions[f]);
+		close_to(predicted(&s, "model", fusions[f], 4, 1), 1 + 2 * last, what);
+		ok(predicted(&s, "model", fusions[f], 64, compute) <= predicted(&p, "model", fusions[f], 64, compute), "split, %s: never slower than ssgd",
+		   fusions[f]);
+	}
+}
+
+/* The first layers' bucket is awaited, or the network has no time to spare. Slices of 50 floats: 48, or what is left of a bucket. */
+static void test_priority(void)
+{
+	static const char *const fusions[] = { "none", "size", "model" };
+
+	for (int f = 0; f < 3; f++)
+		for (int sliced = 0; sliced < 2; sliced++) {
+			struct oracle_setup p = setup_of(sliced ? &oracle_ssgd_sliced : &oracle_ssgd_priority, DENSE, 1, "model", "none");
+			double all[2] = { 0, 0 }, urgent = 0;
+			char what[100];
+
+			kit_ranges(&p, "bucket", fusions[f]);
+			for (int r = 0; r < p.ranges; r++)
+				for (int64_t from = 0, n; from < p.length[r]; from += n) {
+					n = sliced && p.length[r] - from > 48 ? 48 : p.length[r] - from;
+					all[0] += seconds(&p, n, 4);
+					all[1] += seconds(&p, n, 1024);
+					urgent += r == p.ranges - 1 ? seconds(&p, n, 4) : 0;
+				}
+			snprintf(what, sizeof(what), "priority, %s, %s: 1024 workers, communication is the longer", fusions[f], sliced ? "sliced" : "whole");
+			close_to(predicted(&p, "model", fusions[f], 1024, 3e-3), p.ranges > 1 ? all[1] : all[1] + 3e-3, what);
+			snprintf(what, sizeof(what), "priority, %s, %s: 4 workers, the first layers are awaited", fusions[f], sliced ? "sliced" : "whole");
+			close_to(predicted(&p, "model", fusions[f], 4, 1), 1 + urgent, what);
+		}
+}
+
 static void test_pieces(void)
 {
 	static const char *const scopes[] = { "bucket", "model" };
@@ -349,6 +397,8 @@ int main(void)
 {
 	kit_layout();
 	test_buckets();
+	test_split();
+	test_priority();
 	test_pieces();
 	test_momentum();
 	test_servers();

@@ -117,6 +117,36 @@ static void test_allreduce(void)
 	all_ok(bytes_good, "%s: counted as the ring", over);
 }
 
+/* An all-reduce in two halves: exact sums, canaries alive, counted as one. */
+static void test_halves(void)
+{
+	int64_t sizes[] = { 0, 1, 3, 4 * P, 17, 1000, 70000 };
+	bool good = true, bytes_good = true;
+
+	for (size_t c = 0; c < sizeof(sizes) / sizeof(*sizes); c++) {
+		int64_t n = sizes[c], all = n + 2 * CANARIES, sent = comm->bytes_sent;
+		float *host = xcalloc((size_t)all, sizeof(float)), *buffer;
+		double total;
+
+		for (int64_t i = 0; i < all; i++)
+			host[i] = i >= CANARIES && i < n + CANARIES ? (float)element(R, i - CANARIES) : -77777;
+		buffer = upload(host, (size_t)all * sizeof(float));
+		begin();
+		comm_reduce_scatter(comm, buffer + CANARIES, n, DTYPE_F32, REDUCE_SUM);
+		comm_gather_sums(comm, buffer + CANARIES, n, DTYPE_F32);
+		finish();
+		download(host, buffer, (size_t)all * sizeof(float));
+		for (int64_t i = 0; i < all; i++)
+			good = good && host[i] == (i >= CANARIES && i < n + CANARIES ? (float)expected(REDUCE_SUM, i - CANARIES) : -77777);
+		total = sum_everywhere((double)(comm->bytes_sent - sent));
+		bytes_good = bytes_good && total == 2.0 * (P - 1) * 4 * (double)n;
+		dev->ops->mem->free(dev, buffer);
+		free(host);
+	}
+	all_ok(good, "%s: a reduce-scatter and an all-gather of the sums, of 0 to 70000: exact, canaries alive", over);
+	all_ok(bytes_good, "%s: counted as the ring", over);
+}
+
 static unsigned char byte_of(int rank, int64_t i) { return (unsigned char)(rank * 53 + i * 11 + i / 251); }
 
 static void test_allgather(void)
@@ -253,9 +283,9 @@ static void test_ahead(void)
 
 /* ---- training ---- */
 
-static void train(struct kit *kit, struct oracle_setup *p, const char *scope, const char *compressor)
+static void train(struct kit *kit, struct oracle_setup *p, const char *scope, const char *compressor, bool lazy)
 {
-	struct manner how = { .steps = 8, .look = true, .batch = uneven };
+	struct manner how = { .steps = 8, .look = !lazy, .lazy = lazy, .batch = uneven };
 	double error = 0, bound = bound_through(p->compressor);
 	struct oracle_run want = oracle_run(p, &how);
 	struct trace trace;
@@ -282,13 +312,20 @@ static void test_training(const struct comm_ops *transport)
 			rng_init(&rng, 4, RNG_TEST, (uint64_t)i, (uint32_t)m);
 			if (oracle_list[i]->draw)
 				oracle_list[i]->draw(&p, &rng, 8);
-			train(&kit, &p, "model", method_name[m]);
+			train(&kit, &p, "model", method_name[m], false);
 		}
+	for (int optimizer = 1; optimizer < 4; optimizer++) {
+		struct oracle_setup p = setup(&oracle_ssgd_split, DENSE, 1, 1, optimizer, uneven, "model", "size");
+
+		train(&kit, &p, "model", "schedule.split", true);
+		p.algorithm = &oracle_ssgd_sliced;
+		train(&kit, &p, "model", "schedule.priority", true);
+	}
 	for (int i = 0; i < ORACLE_QUANTIZERS; i++) {
 		struct oracle_setup p = setup(i % 2 ? &oracle_ssgd : &oracle_cocod, DENSE, 1, 2, 1, uneven, "bucket", "size");
 
 		p.compressor = &oracle_quantizers[i].base;
-		train(&kit, &p, "bucket", p.compressor->name);
+		train(&kit, &p, "bucket", p.compressor->name, false);
 	}
 	comm_close(kit.comm);
 	dev->ops->stream->close(kit.compute);
@@ -302,6 +339,7 @@ static void test_over(const struct comm_ops *transport)
 	comm = comm_open_over(transport, &world, dev, verdicts, &(struct comm_config){ .timeout = 60, .max_ctas = 2 });
 	test_allreduce();
 	test_allgather();
+	test_halves();
 	test_exchange();
 	test_order();
 	test_ahead();

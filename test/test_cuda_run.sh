@@ -75,6 +75,13 @@ ok $? "buckets leave between recorded pieces: the same bits"
 set -- --set sync.algorithm=ssgd --set schedule.fusion=mg-wfbp --set device.precision=fp32
 train 2 plan "$@" && train 2 planned "$@" --set "schedule.facts=\"$dir/plan/schedule.txt\"" && same plan planned
 ok $? "buckets by measured times, and by the same times given: the same bits"
+train 2 split --set sync.algorithm=ssgd --set schedule.bucket_mb=0.1 --set schedule.split=true --set device.precision=fp32 && same graph split
+ok $? "and arrive between recorded pieces of the next forward (schedule.split): the same bits"
+train 2 order --set sync.algorithm=ssgd --set schedule.bucket_mb=0.1 && train 2 split --set sync.algorithm=ssgd --set schedule.bucket_mb=0.1 \
+	--set schedule.split=true && same order split
+ok $? "in bf16 as well: a bucket's update renews its bf16 copy"
+train 2 split --set sync.algorithm=ssgd --set schedule.bucket_mb=0.1 --set schedule.priority=true && same order split
+ok $? "and if the most urgent go first (schedule.priority)"
 set -- --set data.partition=dirichlet --set 'train.batch=[8, 16]' --set device.precision=fp32
 train 2 skewed "$@" && train 2 slowed "$@" --set 'cluster.slowdown=[1, 2]' && same skewed slowed && grep -q 'slowed down x 2' "$dir/log"
 ok $? "workers with images of their own; a slower one changes no bit"

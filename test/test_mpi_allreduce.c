@@ -157,6 +157,50 @@ static void test_bits(const struct allreduce_ops *way)
 	dev->ops->mem->free(dev, x);
 }
 
+/* ---- in two halves ---- */
+
+static void fill(float *x, int64_t n)
+{
+	struct rng rng;
+
+	rng_init(&rng, 8, RNG_TEST, (uint64_t)R, (uint32_t)n);
+	for (int64_t i = 0; i < n; i++)
+		x[i] = (float)(rng_normal(&rng) * exp(4 * rng_normal(&rng)));
+}
+
+/* The bits of the ring, and half of its bytes each; something else goes through the communicator in between. */
+static void test_halves(void)
+{
+	static const int64_t sizes[] = { 0, 1, 16, 17, 161, 20011, (1 << 20) + 12345 };
+	bool same = true, bytes = true;
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		int64_t n = sizes[i], before, half;
+		size_t size = (size_t)n * sizeof(float);
+		float *whole = dev->ops->mem->alloc(dev, size + 64), *halves = dev->ops->mem->alloc(dev, size + 64);
+
+		fill(whole, n);
+		fill(halves, n);
+		halves[n] = -77777;
+		reduce(whole, n, DTYPE_F32, REDUCE_SUM);
+		comm_fork(comm, compute);
+		before = comm->bytes_sent;
+		comm_reduce_scatter(comm, halves, n, DTYPE_F32, REDUCE_SUM);
+		half = comm->bytes_sent - before;
+		comm_allreduce(comm, whole, n, DTYPE_F32, REDUCE_MAX);          /* which changes nothing */
+		before = comm->bytes_sent;
+		comm_gather_sums(comm, halves, n, DTYPE_F32);
+		dev->ops->stream->sync(comm->stream);
+		same = same && !memcmp(whole, halves, size) && halves[n] == -77777;
+		bytes = bytes && half + comm->bytes_sent - before == ring_allreduce_elements(n, P, R) * 4;
+		bytes = sum_everywhere((double)half) == (P - 1) * 4.0 * (double)n && bytes;
+		dev->ops->mem->free(dev, whole);
+		dev->ops->mem->free(dev, halves);
+	}
+	all_ok(same, "a reduce-scatter and an all-gather of the sums: the bits of the ring, for 7 lengths from 0 to 4 MB");
+	all_ok(bytes, "and its bytes, half each");
+}
+
 /* ---- auto ---- */
 
 static double seconds_of(const struct allreduce_ops *way, int workers, double bytes)
@@ -227,6 +271,11 @@ int main(int argc, char **argv)
 			if (layout % 2 == 0 && P <= 5)
 				test_segments(allreduce_list[w]);
 		}
+	if (wanted("halves", word)) {
+		layout_of(0, host);
+		comm_plan_allreduce(comm, "ring", host, &(struct cost_model){ 0 });
+		test_halves();
+	}
 	if (wanted("auto", word)) {
 		layout_of(0, host);
 		test_auto(host);

@@ -31,6 +31,17 @@ awk -F, 'NR == 2 { first = $3 } END { exit !($3 < first) }' "$dir/one/metrics.cs
 
 train 1 noeval --set train.eval_every=0 && same one noeval; ok $? "evaluation on or off"
 train 1 noprefetch --set data.prefetch=0 && same one noprefetch; ok $? "loader with or without its thread"
+set -- --set sync.algorithm=ssgd --set schedule.bucket_mb=0.05
+train 3 whole "$@" && train 3 split "$@" --set schedule.split=true --set comm.progress=hook && same whole split
+ok $? "all-reduces at once, or half of each during the next forward (schedule.split)"
+train 3 thread "$@" --set schedule.split=true --set comm.progress=thread --set train.eval_every=0 && same whole thread
+ok $? "schedule.split driven by a thread, without evaluations"
+train 3 urgent "$@" --set schedule.priority=true --set comm.progress=hook && same whole urgent
+ok $? "or the most urgent of them first (schedule.priority)"
+train 3 few "$@" --set schedule.priority=true --set schedule.slice_mb=0.01 --set schedule.backward_share=0.1 &&
+	train 3 many "$@" --set schedule.priority=true --set schedule.slice_mb=0.01 --set schedule.backward_share=2.0 --set comm.progress=thread \
+	--set train.eval_every=0 && same few many
+ok $? "in slices, in whatever order"
 for algorithm in ssgd local cocod; do
 	for method in none topk gtopk powersgd; do
 		set -- --set sync.algorithm=$algorithm --set compress.method=$method --set compress.density=0.05

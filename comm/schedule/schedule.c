@@ -7,6 +7,14 @@
 #include "../../core/die.h"
 #include "schedule.h"
 
+const struct option schedule_policies[] = {
+	{ "split", OPTION_BOOL, "false", 0, 0, NULL, "ssgd: half of each all-reduce during backward, the other half during the next forward (DeAR)" },
+	{ "priority", OPTION_BOOL, "false", 0, 0, NULL, "ssgd: gradients that the next forward needs first overtake the others (P3)" },
+	{ "slice_mb", OPTION_FLOAT, "1.0", 0.0001, 10000, NULL, "priority: longest message, in megabytes; nothing overtakes inside of it" },
+	{ "backward_share", OPTION_FLOAT, "0.5", 0, 1000, NULL, "priority: share of the model that the network sends while backward runs" },
+	{ 0 },
+};
+
 const struct schedule_ops *schedule_find(const char *name)
 {
 	for (int i = 0; schedule_list[i]; i++)

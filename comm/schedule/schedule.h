@@ -5,6 +5,7 @@
 #ifndef COCOD_SCHEDULE_H
 #define COCOD_SCHEDULE_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "../../core/range.h"
@@ -33,6 +34,19 @@ struct schedule_ops {
 
 extern const struct schedule_ops *const schedule_list[];        /* NULL-terminated */
 const struct schedule_ops *schedule_find(const char *name);
+extern const struct option schedule_policies[];                 /* keys of group "schedule" that hold for all of them */
+
+/*
+ * The order of priority.c: buckets cut into slices of at most `most` floats (all but a bucket's last are multiples of ARENA_ALIGN), the
+ * one that forward needs first in front of the others as far as backward lets it. share: of the model, what the network sends while
+ * backward runs. Returns the number of slices; *slices: xcalloc. The same numbers give the same order everywhere.
+ */
+struct slice {
+	struct range range;             /* of floats; it has no tensors */
+	int bucket;
+	bool last;                      /* of its bucket */
+};
+int schedule_slices(const struct range *bucket, int buckets, int64_t most, double share, struct slice **slices);
 
 struct schedule {
 	const struct schedule_ops *ops;

@@ -109,12 +109,14 @@ static void ssgd_release(struct sync *s)
 	free(state->done);
 }
 
-extern const struct sync_ops sync_ssgd;
+extern const struct sync_ops sync_ssgd, sync_ssgd_split, sync_ssgd_priority;
 const struct sync_ops sync_ssgd = {
 	.name = "ssgd",
 	.paper = "synchronous SGD with wait-free backpropagation: Zhang et al., USENIX ATC 2017",
 	.topology = "all-reduce|ps",
 	.averages_gradients = true,
+	.split = &sync_ssgd_split,
+	.priority = &sync_ssgd_priority,
 	.state_size = sizeof(struct ssgd),
 	.init = ssgd_init,
 	.bind = ssgd_bind,

@@ -75,6 +75,39 @@ int sync_dense_only(const struct sync *s, const struct config *config, const cha
 	return hint("set compress.method = \"none\", or an algorithm that averages over all workers, \"local\" or \"cocod\"");
 }
 
+static int refuse_schedule(const struct config *config, const char *key, const char *other, const char *value, const char *why, const char *remedy)
+{
+	error("%s = true (%s) does not go with %s = \"%s\" (%s): %s", key, config_origin(config, key), other, value, config_origin(config, other), why);
+	return hint("set %s = false or %s = \"%s\"", key, other, remedy);
+}
+
+/* Whoever carries out the schedule: the algorithm itself, or a variant of it whose exchanges reach into the next forward. */
+static int choose_variant(struct sync *s, const struct config *config)
+{
+	bool split = config_bool(config, "schedule.split"), priority = config_bool(config, "schedule.priority");
+	const struct sync_ops *variant = split ? s->ops->split : s->ops->priority;
+	const char *key = split ? "schedule.split" : "schedule.priority", *kind = config_string(config, "topology.kind"), *way;
+
+	if (!split && !priority)
+		return 0;
+	if (split && priority) {
+		error("schedule.split = true (%s) and schedule.priority = true (%s) exclude each other: the second halves are in forward's order already",
+		      config_origin(config, "schedule.split"), config_origin(config, "schedule.priority"));
+		return hint("leave one of them out");
+	}
+	if (!variant)
+		return refuse_schedule(config, key, "sync.algorithm", s->ops->name, "it is about gradients that are averaged in every step", "ssgd");
+	if (!s->compress.ops->any_cut || s->compress.per_bucket)
+		return refuse_schedule(config, key, "compress.method", s->compress.ops->name, "only dense sums can be taken apart", "none");
+	if (strcmp(kind, "all-reduce"))
+		return refuse_schedule(config, key, "topology.kind", kind, "it takes apart all-reduces", "all-reduce");
+	way = config_string(config, "topology.allreduce");
+	if (split && strcmp(way, "ring"))
+		return refuse_schedule(config, key, "topology.allreduce", way, "only the ring is a reduce-scatter and an all-gather", "ring");
+	s->ops = variant;
+	return 0;
+}
+
 /* One period, for whoever has one. */
 static int64_t first_period(const struct sync *s, const struct config *config)
 {
@@ -88,7 +121,8 @@ int sync_init(struct sync *s, const struct config *config, const struct tensor_i
 {
 	*s = (struct sync){ .ops = sync_find(config_string(config, "sync.algorithm")), .n = n };
 	CHECK(s->ops);
-	if (compress_init(&s->compress, config) || check_topology(s, config) || check_schedule(s, config) || sync_read_policies(s, config))
+	if (compress_init(&s->compress, config) || choose_variant(s, config) || check_topology(s, config) || check_schedule(s, config) ||
+	    sync_read_policies(s, config))
 		return -1;
 	s->alone = first_period(s, config);
 	if (s->ops->state_size)

@@ -47,6 +47,7 @@ struct sync_ops {
 	const struct option *options;
 	bool averages_models;                                           /* it calls sync_merged(): sync.momentum has a meaning */
 	bool averages_gradients;                                        /* of every step, and nothing else goes through the compressor */
+	const struct sync_ops *split, *priority;                        /* (optional) take its place where schedule.split, .priority is true */
 	size_t state_size;
 	int (*init)(struct sync *, const struct config *);              /* reads its keys; -1: error recorded. No device needed */
 	void (*bind)(struct sync *);                                    /* allocates; x holds the initial model, the same everywhere */

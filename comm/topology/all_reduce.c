@@ -122,6 +122,35 @@ void comm_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type,
 	}
 }
 
+/* ---- in two halves ---- */
+
+/* A library's parts are equal blocks that begin where its kernels like it, at multiples of 16 bytes; what is left over is reduced at once. */
+static int64_t even_part(const struct comm *comm, int64_t n) { return n / comm->size / 4 * 4; }
+
+void comm_reduce_scatter(struct comm *comm, void *buffer, int64_t n, enum dtype type, enum reduce op)
+{
+	int64_t size = (int64_t)dtype_size(type), part = even_part(comm, n), even = part * comm->size;
+
+	CHECK(!comm->servers && (by_library(comm) || !comm->plan || comm->plan->ops == &allreduce_ring));
+	if (!by_library(comm)) {
+		ring_reduce_scatter(comm, buffer, n, type, op);
+		return;
+	}
+	if (comm->size > 1 && part > 0) {
+		comm->bytes_sent += (comm->size - 1) * part * size;
+		comm->ops->reduce_scatter(comm, buffer, part, type, op);
+	}
+	comm_allreduce(comm, (char *)buffer + even * size, n - even, type, op);
+}
+
+void comm_gather_sums(struct comm *comm, void *buffer, int64_t n, enum dtype type)
+{
+	if (by_library(comm))
+		comm_allgather(comm, buffer, even_part(comm, n) * (int64_t)dtype_size(type));
+	else
+		ring_gather_chunks(comm, buffer, n, type);
+}
+
 double comm_allreduce_bytes(const struct comm *comm, double n, int workers)
 {
 	struct cost_model m = { 0 };

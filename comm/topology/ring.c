@@ -11,7 +11,8 @@
  *     step 1   c02 → 1          a01 → 2          b12 → 0
  *     then     B                C                A            each goes round in 2 more steps
  *
- * Every chunk is added up in one fixed order and then copied: all ranks end with the same bits, and a run repeats them.
+ * Every chunk is added up in one fixed order and then copied: all ranks end with the same bits, and a run repeats them. The two
+ * phases can be had one by one, with something else between them.
  *
  * Limitations: 2 (P-1) latencies; short vectors are better off with recursive doubling.
  */
@@ -62,12 +63,36 @@ static void ring_step(struct comm *comm, const struct team *t, char *buffer, int
 	}
 }
 
-void ring_among(struct comm *comm, const struct team *t, void *buffer, int64_t n, enum dtype type, enum reduce op)
+static void reduce_phase(struct comm *comm, const struct team *t, void *buffer, int64_t n, enum dtype type, enum reduce op)
 {
 	for (int s = 0; s < t->size - 1; s++)
 		ring_step(comm, t, buffer, n, type, op, true, t->me - s, t->me - s - 1);
+}
+
+static void gather_phase(struct comm *comm, const struct team *t, void *buffer, int64_t n, enum dtype type)
+{
 	for (int s = 0; s < t->size - 1; s++)
-		ring_step(comm, t, buffer, n, type, op, false, t->me + 1 - s, t->me - s);
+		ring_step(comm, t, buffer, n, type, REDUCE_SUM, false, t->me + 1 - s, t->me - s);
+}
+
+void ring_among(struct comm *comm, const struct team *t, void *buffer, int64_t n, enum dtype type, enum reduce op)
+{
+	reduce_phase(comm, t, buffer, n, type, op);
+	gather_phase(comm, t, buffer, n, type);
+}
+
+void ring_reduce_scatter(struct comm *comm, void *buffer, int64_t n, enum dtype type, enum reduce op)
+{
+	struct team all = team_of_all(comm);
+
+	reduce_phase(comm, &all, buffer, n, type, op);
+}
+
+void ring_gather_chunks(struct comm *comm, void *buffer, int64_t n, enum dtype type)
+{
+	struct team all = team_of_all(comm);
+
+	gather_phase(comm, &all, buffer, n, type);
 }
 
 void ring_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type, enum reduce op)

@@ -35,6 +35,14 @@ double comm_allreduce_cost(const struct comm *, const struct cost_model *, doubl
 void comm_plan_allreduce(struct comm *, const char *name, const int *host, const struct cost_model *link);
 void comm_unplan_allreduce(struct comm *);
 const char *comm_allreduce_way(const struct comm *, double bytes);      /* the name of what carries so many bytes, for the user */
+/*
+ * An all-reduce in two halves, and whatever the caller likes between them: the same buffer, n and type for both. In between each rank holds
+ * the sums of a part of its own, and the rest means nothing. By exchanges they are the ring's phases, and leave its bits; a library
+ * may add in another order than in its all-reduce. Counted: what the ring sends, half of it each (P even parts). Where the all-reduce is a
+ * ring or a library's only; comm_expect_allreduce() as for that.
+ */
+void comm_reduce_scatter(struct comm *, void *buffer, int64_t n, enum dtype, enum reduce);
+void comm_gather_sums(struct comm *, void *buffer, int64_t n, enum dtype);
 /* All-gather in place: block r of `buffer` (size × bytes) is rank r's. Counted: (P-1) blocks. */
 void comm_allgather(struct comm *, void *buffer, int64_t bytes);
 
@@ -46,6 +54,9 @@ void ring_allreduce(struct comm *, void *buffer, int64_t n, enum dtype, enum red
 size_t ring_work(int64_t n, int size, enum dtype);
 int64_t ring_allreduce_elements(int64_t n, int size, int rank);         /* that this rank sends, exactly */
 double ring_allreduce_cost(const struct cost_model *, double bytes);    /* seconds: 2 (P-1) (alpha + bytes/P beta) */
+/* Its two phases: rank r holds chunk r+1 between them. */
+void ring_reduce_scatter(struct comm *, void *buffer, int64_t n, enum dtype, enum reduce);
+void ring_gather_chunks(struct comm *, void *buffer, int64_t n, enum dtype);
 
 /* Ring all-gather in place. Sends (P-1) blocks, in (P-1) exchanges. */
 void ring_allgather(struct comm *, void *buffer, int64_t bytes);

@@ -120,7 +120,7 @@ static void exchange_all(struct ncclComm *c, char *mine, char *theirs, size_t st
 
 /* ---- operations ---- */
 
-enum kind { SEND, RECV, ALL_REDUCE, ALL_GATHER };
+enum kind { SEND, RECV, ALL_REDUCE, REDUCE_SCATTER, ALL_GATHER };
 
 struct operation {
 	struct ncclComm *comm;
@@ -173,6 +173,27 @@ static void run_allreduce(struct operation *o)
 	}
 }
 
+/* One block after the other goes from everybody to everybody, and its owner keeps the sum. */
+static void run_reduce_scatter(struct operation *o)
+{
+	struct ncclComm *c = o->comm;
+	size_t per_piece = PIECE / o->size, block = o->count * o->size;
+
+	for (int owner = 0; owner < c->ranks; owner++)
+		for (size_t at = 0; at < o->count; at += per_piece) {
+			size_t n = o->count - at < per_piece ? o->count - at : per_piece, bytes = n * o->size;
+			char *mine = c->piece + (size_t)c->rank * PIECE;
+
+			memcpy(mine, o->send + (size_t)owner * block + at * o->size, bytes);
+			exchange_all(c, mine, c->piece, PIECE, bytes);
+			if (owner != c->rank)
+				continue;
+			for (int r = 1; r < c->ranks; r++)
+				reduce(o->type, o->op, n, c->piece + (size_t)r * PIECE, c->piece);
+			memcpy(o->recv + at * o->size, c->piece, bytes);
+		}
+}
+
 static void run_allgather(struct operation *o)
 {
 	size_t bytes = o->count * o->size;
@@ -210,6 +231,8 @@ static void run(void *args)
 	}
 	if (job->list[0].kind == ALL_REDUCE)
 		run_allreduce(job->list);
+	else if (job->list[0].kind == REDUCE_SCATTER)
+		run_reduce_scatter(job->list);
 	else if (job->list[0].kind == ALL_GATHER)
 		run_allgather(job->list);
 	else
@@ -314,12 +337,24 @@ ncclResult_t ncclRecv(void *p, size_t count, ncclDataType_t type, int peer, nccl
 	return single((struct operation){ .comm = c, .stream = s, .kind = RECV, .recv = p, .count = count, .type = type, .peer = peer });
 }
 
-ncclResult_t ncclAllReduce(const void *send, void *recv, size_t count, ncclDataType_t type, ncclRedOp_t op, ncclComm_t c,
-                           cudaStream_t s)
+static ncclResult_t reducing(enum kind kind, const void *send, void *recv, size_t count, ncclDataType_t type, ncclRedOp_t op, ncclComm_t c,
+                             cudaStream_t s)
 {
 	if ((type != ncclFloat32 && type != ncclFloat64 && type != ncclInt64) || op == ncclProd || op == ncclAvg)
 		return refuse(ncclInvalidArgument, "the emulator does not reduce type %d with operation %d", (int)type, (int)op);
-	return single((struct operation){ c, s, ALL_REDUCE, send, recv, count, 0, type, op, 0 });
+	return single((struct operation){ c, s, kind, send, recv, count, 0, type, op, 0 });
+}
+
+ncclResult_t ncclAllReduce(const void *send, void *recv, size_t count, ncclDataType_t type, ncclRedOp_t op, ncclComm_t c,
+                           cudaStream_t s)
+{
+	return reducing(ALL_REDUCE, send, recv, count, type, op, c, s);
+}
+
+ncclResult_t ncclReduceScatter(const void *send, void *recv, size_t count, ncclDataType_t type, ncclRedOp_t op, ncclComm_t c,
+                               cudaStream_t s)
+{
+	return reducing(REDUCE_SCATTER, send, recv, count, type, op, c, s);
 }
 
 ncclResult_t ncclAllGather(const void *send, void *recv, size_t count, ncclDataType_t type, ncclComm_t c, cudaStream_t s)

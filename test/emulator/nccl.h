@@ -71,6 +71,7 @@ ncclResult_t ncclSend(const void *, size_t count, ncclDataType_t, int peer, nccl
 ncclResult_t ncclRecv(void *, size_t count, ncclDataType_t, int peer, ncclComm_t, cudaStream_t);
 ncclResult_t ncclAllReduce(const void *send, void *recv, size_t count, ncclDataType_t, ncclRedOp_t, ncclComm_t, cudaStream_t);
 /* In place if send is block `rank` of recv. */
+ncclResult_t ncclReduceScatter(const void *send, void *recv, size_t count, ncclDataType_t, ncclRedOp_t, ncclComm_t, cudaStream_t);
 ncclResult_t ncclAllGather(const void *send, void *recv, size_t count, ncclDataType_t, ncclComm_t, cudaStream_t);
 
 #ifdef __cplusplus

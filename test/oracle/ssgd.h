@@ -33,4 +33,49 @@ static const struct oracle_algorithm oracle_ssgd = {
 	.worth_holds = oracle_ssgd_worth_holds,
 };
 
+/* The same rule with exchanges that reach into the next forward. */
+static inline int oracle_split_keys(const struct oracle_setup *p, const char **sets)
+{
+	(void)p;
+	sets[0] = xasprintf("schedule.split=true");
+	return 1;
+}
+
+__attribute__((unused)) static const struct oracle_algorithm oracle_ssgd_split = {
+	.name = "ssgd",
+	.every_step = true,
+	.keys = oracle_split_keys,
+	.step = oracle_ssgd_step,
+};
+
+static inline int oracle_priority_keys(const struct oracle_setup *p, const char **sets)
+{
+	(void)p;
+	sets[0] = xasprintf("schedule.priority=true");
+	sets[1] = xasprintf("schedule.backward_share=0.04");
+	return 2;
+}
+
+static inline int oracle_sliced_keys(const struct oracle_setup *p, const char **sets)
+{
+	int count = oracle_priority_keys(p, sets);
+
+	sets[count] = xasprintf("schedule.slice_mb=0.0002");
+	return count + 1;
+}
+
+__attribute__((unused)) static const struct oracle_algorithm oracle_ssgd_priority = {
+	.name = "ssgd",
+	.every_step = true,
+	.keys = oracle_priority_keys,
+	.step = oracle_ssgd_step,
+};
+
+__attribute__((unused)) static const struct oracle_algorithm oracle_ssgd_sliced = {
+	.name = "ssgd",
+	.every_step = true,
+	.keys = oracle_sliced_keys,
+	.step = oracle_ssgd_step,
+};
+
 #endif
