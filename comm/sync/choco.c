@@ -41,8 +41,9 @@
  * Without compression and with gamma = 1, y_i = x_i and x_i <- sum_j W_ij optimizer(x_j): D-PSGD which mixes after its gradient and
  * not beside it; up to 3 equal workers on a ring then share one model after each step.
  *
- * What is sent: degree × wire bytes of Q a step and worker. Kept: degree + 2 vectors of n. Limits: on a larger or sparser graph workers drift
- * apart, and the smaller gamma has to be, the more; sync.overlap adds a step of delay to that.
+ * What is sent: degree × wire bytes of Q a step and worker. Kept: degree + 2 vectors of n.
+ *
+ * Limits: on a larger or sparser graph workers drift apart, the more the smaller gamma has to be; sync.overlap adds a step of delay.
  */
 #include <stdio.h>
 #include <stdlib.h>

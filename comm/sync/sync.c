@@ -38,7 +38,7 @@ static int check_topology(const struct sync *s, const struct config *config)
 		      config_origin(config, "sync.algorithm"), kind, config_origin(config, "topology.kind"));
 		return hint("it needs topology.kind = \"%s\"; --list shows what goes with what", needs);
 	}
-	/* Gossip algorithms take no compressor either, and say so themselves. */
+	/* Gossip algorithms take none either, or not every one (choco), and say so themselves. */
 	if (strcmp(kind, "ps") || compress->only_sums)
 		return 0;
 	error("compress.method = \"%s\" (%s) does not work on topology.kind = \"%s\" (%s): what its workers send has to be unpacked first, and "

@@ -1,6 +1,6 @@
 /*
  * Gossip: in a round every worker mixes with one or two others instead of with all. Here: who, and with which weights. The algorithms
- * (sync/dpsgd.c, sgp.c, adpsgd.c) queue the messages themselves.
+ * (sync/dpsgd.c, choco.c, sgp.c, adpsgd.c) queue the messages themselves.
  *
  * A graph says for each round r whom worker i sends to and who sends to it (P workers, ranks modulo P):
  *
