@@ -233,7 +233,10 @@ void predict_print(struct run *run, const struct cost_model *m)
 	free(text);
 	for (int i = 0; i < shown; i++)
 		if (rival[i].chosen)
-			run->predicted = (struct prediction){ true, rival[i].step, rival[i].exposed, rival[i].bytes, m->kernels, m->latency, m->per_byte, 0, 0 };
+			run->predicted = (struct prediction){
+				.made = true, .step = rival[i].step, .exposed = rival[i].exposed, .bytes = rival[i].bytes,
+				.kernels = m->kernels, .latency = m->latency, .per_byte = m->per_byte,
+			};
 	for (int i = 0; i < count; i++)
 		variant_close(&variant[i]);
 }

@@ -92,6 +92,9 @@ ok $? "  bytes a step are predicted exactly: $(value table predicted_bytes_sent_
 [ "$(figure gtopk 1)" = "$(awk -v p="$(value table predicted_step_ms)" 'BEGIN { printf "%.2f", p }')" ]; ok $? "  it is the row of the table"
 says '^what was predicted at the start' && says '^  step, ms  *[0-9.e+-]*  *[0-9.e+-]*  *[-+][0-9]* %'; ok $? "the end says what came of it"
 
+run 2 delay --set sync.algorithm=local --set sync.period=1 --set comm.delay_ms=60 &&
+	awk -v p="$(value delay predicted_exposed_ms)" -v m="$(value delay exposed_ms)" 'BEGIN { exit !(p >= 60 && m >= 55) }'
+ok $? "what a slow network exposes is foretold: $(value delay predicted_exposed_ms) ms, was $(value delay exposed_ms)"
 run 1 alone && ! says '^forecast' && ! says 'was predicted' && ! grep -q predicted "$dir/alone/summary.json"; ok $? "one worker alone: nothing is said"
 run 2 gossip --set sync.algorithm=dpsgd --set topology.kind=gossip && ! says '^forecast'; ok $? "nor among neighbours, who take no compressor"
 run 3 ps --set sync.algorithm=ssgd --set topology.kind=ps && ! says '^forecast'; ok $? "nor over a server"
