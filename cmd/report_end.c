@@ -261,12 +261,14 @@ void report_end(struct run *run)
 		ps_end(run->comm);
 	comm_host_gather(run->control, &mine, all, sizeof(mine));
 	for (int r = 0; r < run->workers; r++) {
-		mean.wall += all[r].wall / n;
-		mean.computing += all[r].computing / n;
-		mean.comm += all[r].comm / n;
-		mean.exposed += all[r].exposed / n;
-		mean.data += all[r].data / n;
-		mean.bytes += all[r].bytes / n;
+		double share = all[r].steps / (n * mean_steps(run, all));       /* of all steps: a mean of them, whoever took them */
+
+		mean.wall += all[r].wall * share;
+		mean.computing += all[r].computing * share;
+		mean.comm += all[r].comm * share;
+		mean.exposed += all[r].exposed * share;
+		mean.data += all[r].data * share;
+		mean.bytes += all[r].bytes * share;
 		mean.dilation += all[r].dilation / n;
 		memory_mb = all[r].memory_mb > memory_mb ? all[r].memory_mb : memory_mb;
 	}
