@@ -57,7 +57,7 @@ train 4 bound --set sync.algorithm=ssp --set sync.staleness=2 --set 'cluster.slo
 	[ "$(value bound staleness_max)" = 2 ]
 ok $? "ssp beside a slow worker: the others wait when they are two steps ahead"
 train 3 skewed --set sync.algorithm=ssgd --set data.partition=dirichlet --set train.batch=proportional --set 'train.speeds=[3, 1]' \
-	--set train.batch_mean=16 && [ "$(value skewed batch)" = '[24' ]
+	--set train.batch_mean=16 && [ "$(value skewed batch)" = '[24, 8]' ]
 ok $? "workers that own their images, batches in the ratio of the speeds"
 train 3 momentum --set sync.algorithm=local --set sync.momentum=average; ok $? "an average of the momentum over a server"
 train 3 dry --set sync.algorithm=ssp --dry-run && said 'nothing was trained'; ok $? "--dry-run"
