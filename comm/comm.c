@@ -9,6 +9,7 @@
 #include "../core/die.h"
 #include "comm.h"
 #include "topology/topology.h"
+#include "wire.h"
 
 int world_open(struct world *w, const char *transport)
 {
@@ -76,6 +77,7 @@ void comm_close(struct comm *comm)
 	ops->stream->event_close(comm->forked);
 	ops->mem->free(comm->device, comm->work);
 	comm_unplan_allreduce(comm);
+	wire_release(comm);
 	free(comm->host);
 	free(comm);
 }
@@ -141,33 +143,28 @@ static void pause_for(struct comm *comm, double seconds)
 {
 	struct delay d = { seconds, 0 };
 
-	if (seconds > 0)
+	if (seconds > 0 && !wire_pause(comm, seconds))
 		comm->device->ops->stream->call(comm->stream, delay_over, &d, sizeof(d));
 }
 
 void comm_delay(struct comm *comm) { pause_for(comm, comm->delay); }
 void comm_delay_half(struct comm *comm) { pause_for(comm, comm->delay / 2); }
 
+static int64_t segment_of(int64_t left, int64_t most) { return left <= 0 ? 0 : left < most ? left : most; }
+
 void comm_exchange(struct comm *comm, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes)
 {
-	int64_t most = comm->ops->segment;
-	const char *s = send;
-	char *r = recv;
+	int64_t most = comm->ops->segment, out = to < 0 ? 0 : send_bytes, in = from < 0 ? 0 : recv_bytes;
+	bool timed = wire_begin(comm);
 
-	if (to < 0)
-		send_bytes = 0;
-	if (from < 0)
-		recv_bytes = 0;
-	comm->bytes_sent += send_bytes;
-	while (send_bytes > 0 || recv_bytes > 0) {
-		int64_t out = send_bytes < most ? send_bytes : most, in = recv_bytes < most ? recv_bytes : most;
+	comm->bytes_sent += out;
+	for (int64_t at = 0; at < out || at < in; at += most) {
+		int64_t o = segment_of(out - at, most), i = segment_of(in - at, most);
 
-		comm->ops->exchange(comm, out ? to : -1, s, out, in ? from : -1, r, in);
-		s += out;
-		r += in;
-		send_bytes -= out;
-		recv_bytes -= in;
+		comm->ops->exchange(comm, o ? to : -1, (const char *)send + at, o, i ? from : -1, (char *)recv + at, i);
 	}
+	if (timed)
+		wire_end_exchange(comm, to, out, from, in);
 }
 
 /* ---- the host waits ---- */

@@ -47,6 +47,8 @@ struct comm_ops {
 	/* Queues one send and one receive that proceed together (peer < 0: none of that kind). Never deadlocks as long as every
 	 * receive has its send. Sizes must agree; up to `segment` bytes. */
 	void (*exchange)(struct comm *, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes);
+	/* (optional) As exchange(), of a few bytes of host memory whatever the device: wire.c needs it. They are read and written as it runs. */
+	void (*tell)(struct comm *, int to, const void *send, int from, void *recv, int bytes);
 	int64_t segment;                        /* comm_exchange() cuts what is longer; the same on all ranks */
 	/* (optional) The host asks, while nothing is queued here: has a message from that rank arrived, for an exchange() to receive?
 	 * Never waits. What lives on requests (topology/ps.h) needs it. */
@@ -83,6 +85,7 @@ struct comm {
 	size_t work_bytes;
 	void *host;                     /* host memory, kept: comm_host_reduce() gathers here */
 	size_t host_bytes;
+	struct wire *wire;              /* the network that its messages are timed by: wire_open(); NULL: as it is */
 	struct allreduce_plan *plan;    /* how comm_allreduce() is built: comm_plan_allreduce(); NULL: a ring */
 	void *state;                    /* the transport's */
 };

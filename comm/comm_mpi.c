@@ -175,6 +175,14 @@ static void mpi_exchange(struct comm *comm, int to, const void *send, int64_t se
 		dev->mem->copy(comm->stream, recv, s->recv, (size_t)recv_bytes, COPY_TO_DEVICE);
 }
 
+static void mpi_tell(struct comm *comm, int to, const void *send, int from, void *recv, int bytes)
+{
+	const struct mpi_state *s = comm->state;
+	struct exchange e = { s->comm, send, recv, to, from, bytes, bytes, false, { MPI_REQUEST_NULL, MPI_REQUEST_NULL } };
+
+	comm->device->ops->stream->call(comm->stream, exchange_done, &e, sizeof(e));
+}
+
 static bool mpi_arrived(struct comm *comm, int from)
 {
 	const struct mpi_state *s = comm->state;
@@ -206,6 +214,7 @@ const struct comm_ops comm_mpi = {
 	.open = mpi_open,
 	.close = mpi_close,
 	.exchange = mpi_exchange,
+	.tell = mpi_tell,
 	.segment = LONGEST,
 	.arrived = mpi_arrived,
 };

@@ -32,6 +32,11 @@ struct device;
 struct stream;
 struct event;
 
+/* Every stream and every event of a backend begins with this, zeroed: it is timeline.c's. */
+struct shadowed {
+	void *shadow;
+};
+
 enum copy_kind { COPY_DEVICE, COPY_TO_DEVICE, COPY_TO_HOST };
 
 struct mem_ops {
@@ -352,6 +357,7 @@ struct device {
 	const struct device_ops *ops;
 	struct device_config config;    /* as resolved: progress and precision are never AUTO */
 	enum dtype activation;          /* DTYPE_F32 or DTYPE_BF16 */
+	struct timeline *timeline;      /* timeline.h's; NULL: no virtual clock */
 	bool host_memory;               /* the host may read and write what mem->alloc() gave; so may MPI */
 	char where[64];                 /* which GPU of this host: its PCI bus id; "": none, this device computes on the CPU */
 };

@@ -5,6 +5,7 @@
 
 #include "../../core/config.h"
 #include "../../core/die.h"
+#include "../wire.h"
 #include "compress.h"
 
 const struct compress_ops *compress_find(const char *name)
@@ -86,6 +87,7 @@ void compress_bind(struct compress *c, struct comm *comm, const double *weight, 
 void compress_average(struct compress *c, const struct range *range, const float *in, float *out)
 {
 	comm_delay(c->comm);
+	wire_kernels(c->comm, range->n);
 	c->ops->average(c, range, in, out);
 }
 

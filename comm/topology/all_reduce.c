@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../../core/die.h"
+#include "../wire.h"
 #include "allreduce.h"
 #include "ps.h"
 
@@ -108,6 +109,13 @@ void comm_expect_allreduce(struct comm *comm, int64_t n, enum dtype type)
 			comm_reserve(comm, allreduce_list[i]->work(comm, n, type));
 }
 
+/* Ends what wire_begin() began, with a share of what an all-reduce of so many bytes takes. */
+static void end_timed(struct comm *comm, bool timed, double share, double bytes)
+{
+	if (timed)
+		wire_end_collective(comm, share * comm_allreduce_cost(comm, wire_link(comm), bytes));
+}
+
 void comm_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type, enum reduce op)
 {
 	double bytes = (double)n * (double)dtype_size(type);
@@ -115,7 +123,10 @@ void comm_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type,
 	if (comm->servers) {
 		ps_allreduce(comm, buffer, n, type, op);
 	} else if (!by_library(comm)) {
+		bool timed = wire_begin(comm);
+
 		way(comm, comm->plan ? &comm->plan->link : NULL, bytes)->run(comm, buffer, n, type, op);
+		end_timed(comm, timed, 1, bytes);
 	} else if (comm->size > 1 && n > 0) {
 		comm->bytes_sent += ring_allreduce_elements(n, comm->size, comm->rank) * (int64_t)dtype_size(type);
 		comm->ops->allreduce(comm, buffer, n, type, op);
@@ -133,7 +144,10 @@ void comm_reduce_scatter(struct comm *comm, void *buffer, int64_t n, enum dtype 
 
 	CHECK(!comm->servers && (by_library(comm) || !comm->plan || comm->plan->ops == &allreduce_ring));
 	if (!by_library(comm)) {
+		bool timed = wire_begin(comm);
+
 		ring_reduce_scatter(comm, buffer, n, type, op);
+		end_timed(comm, timed, 0.5, (double)(n * size));
 		return;
 	}
 	if (comm->size > 1 && part > 0) {
@@ -145,10 +159,15 @@ void comm_reduce_scatter(struct comm *comm, void *buffer, int64_t n, enum dtype 
 
 void comm_gather_sums(struct comm *comm, void *buffer, int64_t n, enum dtype type)
 {
-	if (by_library(comm))
+	bool timed;
+
+	if (by_library(comm)) {
 		comm_allgather(comm, buffer, even_part(comm, n) * (int64_t)dtype_size(type));
-	else
-		ring_gather_chunks(comm, buffer, n, type);
+		return;
+	}
+	timed = wire_begin(comm);
+	ring_gather_chunks(comm, buffer, n, type);
+	end_timed(comm, timed, 0.5, (double)(n * (int64_t)dtype_size(type)));
 }
 
 double comm_allreduce_bytes(const struct comm *comm, double n, int workers)
@@ -174,7 +193,11 @@ void comm_allgather(struct comm *comm, void *buffer, int64_t bytes)
 {
 	CHECK(!comm->servers);          /* servers only add; sync_init() has refused whoever gathers */
 	if (!comm->ops->allgather) {
+		bool timed = wire_begin(comm);
+
 		ring_allgather(comm, buffer, bytes);
+		if (timed)
+			wire_end_collective(comm, ring_allgather_cost(wire_link(comm), (double)bytes));
 	} else if (comm->size > 1 && bytes > 0) {
 		comm->bytes_sent += (comm->size - 1) * bytes;
 		comm->ops->allgather(comm, buffer, bytes);

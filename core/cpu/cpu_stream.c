@@ -36,6 +36,7 @@ struct operation {
 };
 
 struct stream {
+	struct shadowed base;
 	struct cpu_device *device;
 	struct operation *ring;         /* NULL: the compute stream */
 	_Atomic uint64_t head, tail;    /* head: written by the producer; tail: by the driver */
@@ -45,6 +46,7 @@ struct stream {
 };
 
 struct event {
+	struct shadowed base;
 	struct cpu_device *device;
 	_Atomic int64_t recorded, happened;
 };

@@ -40,6 +40,7 @@ struct cuda_device {
 };
 
 struct stream {
+	struct shadowed base;
 	struct cuda_device *dev;
 	cudaStream_t handle;
 	enum stream_kind kind;

@@ -245,6 +245,7 @@ static void *stream_native(struct stream *s) { return s->handle; }
 /* ---- events ---- */
 
 struct event {
+	struct shadowed base;
 	cudaEvent_t handle;
 };
 
