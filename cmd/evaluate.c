@@ -41,7 +41,7 @@ static void swap(float **a, float **b)
 
 void run_evaluate(struct run *run)
 {
-	double start = clock_now(), values[3];
+	double start = clock_now(), values[3], virtual_s = run_virtual_now(run);
 	struct net_hooks hooks = run->net.hooks;
 	struct loss_stats sums;
 	struct batch batch;
@@ -66,6 +66,7 @@ void run_evaluate(struct run *run)
 	values[2] = (double)sums.count;
 	comm_host_reduce(run->team, values, 3, REDUCE_SUM);
 	CHECK(values[2] == (double)run->data.test.count);       /* every sample once, whatever the number of workers */
+	comm_host_reduce(run->team, &virtual_s, 1, REDUCE_MAX);
 	run->test_loss = values[0] / values[2];
 	run->test_accuracy = values[1] / values[2];
 	if (run->test_accuracy > run->best_accuracy)
@@ -75,8 +76,9 @@ void run_evaluate(struct run *run)
 	if (run->world.rank == 0) {
 		double epoch = run_epochs(run, run->samples);
 
-		fprintf(run->dir.eval, "%.6g,%lld,%.6g,%.6g,%.3f,\n", epoch, (long long)run->step, run->test_loss, run->test_accuracy,
+		fprintf(run->dir.eval, "%.6g,%lld,%.6g,%.6g,%.3f,", epoch, (long long)run->step, run->test_loss, run->test_accuracy,
 		        clock_now() - run->started);
+		rundir_virtual(run->dir.eval, virtual_s);
 		rundir_flush(run->dir.eval, "eval.csv");
 		if (run->dir.events) {
 			tensorboard_scalar(run->dir.events, run->step, "test/loss", run->test_loss);

@@ -15,6 +15,7 @@ struct row {
 	double step, samples, lr, steps, wall_s, trained;       /* samples: of all, at the row's end; trained: seconds, since the start */
 	double loss, correct, count;
 	double seconds, compute, comm, exposed, bytes;
+	double virtual_s;               /* NAN: on the wall clock alone */
 };
 
 enum { ROWS = 256 };                    /* on their way: a worker may be so many rows ahead of the slowest before it waits */
@@ -122,7 +123,7 @@ void metrics_progress_end(struct run *run)
 	run->metrics->live = false;
 }
 
-/* The row of all workers: sums of samples and bytes, means of times. Step and time are rank 0's; where each goes at its own pace, the
+/* The row of all workers: sums of samples and bytes, means of times, the latest virtual time. Step and wall time are rank 0's; where each goes at its own pace, the
  * others were there earlier or later, and have taken another number of steps; the run is done when the slowest is. */
 static struct row add_up(struct run *run, const struct row *all)
 {
@@ -147,6 +148,7 @@ static struct row add_up(struct run *run, const struct row *all)
 		sum.exposed += a->exposed;
 		sum.bytes += a->bytes;
 		sum.trained = a->trained > sum.trained ? a->trained : sum.trained;
+		sum.virtual_s = fmax(sum.virtual_s, a->virtual_s);
 	}
 	return sum;
 }
@@ -159,9 +161,10 @@ static void write_row(struct run *run, const struct row *all)
 	if (sum.count == 0)
 		return;
 	run->train_loss = sum.loss / sum.count;
-	fprintf(run->dir.metrics, "%.0f,%.6g,%.6g,%.6g,%.6g,%.1f,%.3f,%.3f,%.3f,%.0f,%.3f,\n", sum.step, run_epochs(run, (int64_t)sum.samples),
+	fprintf(run->dir.metrics, "%.0f,%.6g,%.6g,%.6g,%.6g,%.1f,%.3f,%.3f,%.3f,%.0f,%.3f,", sum.step, run_epochs(run, (int64_t)sum.samples),
 	        sum.loss / sum.count, sum.correct / sum.count, sum.lr, m->rate, 1e3 * sum.compute / sum.steps, 1e3 * sum.comm / sum.steps,
 	        1e3 * sum.exposed / sum.steps, sum.bytes / run->workers, sum.wall_s);
+	rundir_virtual(run->dir.metrics, sum.virtual_s);
 	rundir_flush(run->dir.metrics, "metrics.csv");
 	if (run->dir.events) {
 		tensorboard_scalar(run->dir.events, (int64_t)sum.step, "train/loss", sum.loss / sum.count);
@@ -242,6 +245,7 @@ static void send_row(struct run *run, int64_t end, bool fill)
 	if (fill && run->step > m->last_step)
 		fill_row(run, &f->mine);
 	f->mine.wall_s = clock_now() - run->started;
+	f->mine.virtual_s = run_virtual_now(run);
 	comm_gather(run->team, &f->mine, f->all, sizeof(f->mine));
 	comm_mark(run->team, f->arrived);
 	m->sent++;

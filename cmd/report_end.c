@@ -11,14 +11,21 @@
 
 #include "../core/clock.h"
 #include "../core/die.h"
+#include "../core/timeline.h"
 #include "json.h"
 #include "run.h"
 #include "served.h"
+
+/* The same on the virtual clock; seconds, a step. Data are there when they are wanted, and nothing slows anything else down. */
+struct virtual {
+	double step, computing, comm, exposed;
+};
 
 struct account {
 	double steps;                   /* own */
 	double wall, computing, comm, exposed, data, bytes;     /* a step */
 	double dilation, memory_mb;
+	struct virtual virtual;
 	struct ps_record served;        /* a server's; its figures above are sums over all steps */
 };
 
@@ -39,6 +46,13 @@ static double dilation(const struct net *net)
 	return quiet > 0 ? active / quiet : NAN;
 }
 
+static struct virtual own_virtual(const struct run *run, double steps)
+{
+	struct timeline_account compute = timeline_account(run->compute), comm = timeline_account(run->comm->stream);
+
+	return (struct virtual){ compute.now / steps, compute.busy / steps, comm.busy / steps, compute.waited / steps };
+}
+
 static struct account own_account(const struct run *run)
 {
 	double steps = run->step > 0 ? (double)run->step : 1;
@@ -56,12 +70,13 @@ static struct account own_account(const struct run *run)
 		.dilation = dilation(&run->net),
 		.memory_mb = (double)usage.ru_maxrss / 1024,
 		.served = run->served,
+		.virtual = own_virtual(run, steps),
 	};
 }
 
-static double hidden(const struct account *a)
+static double hidden(double comm, double exposed)
 {
-	double h = a->comm > 0 ? 1 - a->exposed / a->comm : NAN;
+	double h = comm > 0 ? 1 - exposed / comm : NAN;
 
 	return h < 0 ? 0 : h;
 }
@@ -71,7 +86,7 @@ static void print_account(const char *who, const struct account *a, bool steps)
 	char share[16] = "-", slower[16] = "-", own[24] = "";
 
 	if (a->comm > 0)
-		snprintf(share, sizeof(share), "%.0f %%", 100 * hidden(a));
+		snprintf(share, sizeof(share), "%.0f %%", 100 * hidden(a->comm, a->exposed));
 	if (isfinite(a->dilation))
 		snprintf(slower, sizeof(slower), "x %.2f", a->dilation);
 	if (steps)
@@ -117,6 +132,47 @@ static void print_accounts(const struct run *run, const struct account *all, con
 	for (int r = run->workers; r < run->world.size && r < run->workers + 8; r++)
 		note("  server %-3d busy %.0f %% of the time; %.3f MB sent a step, evaluations included", r, 100 * all[r].comm / all[r].wall,
 		     all[r].bytes / steps / 1e6);
+}
+
+static void print_virtual_row(const char *who, const struct virtual *v)
+{
+	char share[16] = "-";
+
+	if (v->comm > 0)
+		snprintf(share, sizeof(share), "%.0f %%", 100 * hidden(v->comm, v->exposed));
+	note("  %-10s %9.2f %9.2f %9s %9.2f %9.2f %8s", who, 1e3 * v->step, 1e3 * v->computing, "", 1e3 * v->comm, 1e3 * v->exposed, share);
+}
+
+/* Compute streams end apart: a step takes as long as the last one's do. */
+static double virtual_step(const struct run *run, const struct account *all)
+{
+	double step = 0;
+
+	for (int r = 0; r < run->workers; r++)
+		step = fmax(step, all[r].virtual.step);
+	return step;
+}
+
+static void print_virtual(const struct run *run, const struct account *all)
+{
+	int worst = 0;
+	double step = virtual_step(run, all);
+
+	if (!run->virtual)
+		return;
+	note("and on the virtual clock, of the cluster that was described");
+	note("  %-10s %9s %9s %9s %9s %9s %8s", "", "step", "computing", "", "comm", "exposed", "hidden");
+	for (int r = 0; r < run->workers; r++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "rank %d", r);
+		if (run->workers <= 8)
+			print_virtual_row(name, &all[r].virtual);
+		worst = all[r].virtual.computing > all[worst].virtual.computing ? r : worst;
+	}
+	if (run->workers > 8)
+		print_virtual_row("slowest", &all[worst].virtual);
+	note("  slowest to compute: rank %d; %.1f images/s, %.6g s for all steps", worst, run->batch_total / step, step * all[0].steps);
 }
 
 static struct ps_record total_served(const struct run *run, const struct account *all)
@@ -198,6 +254,21 @@ static void predicted_json(const struct prediction *p, const struct account *mea
 	json_number(j, "prediction_s", p->took);
 }
 
+static void virtual_json(const struct run *run, const struct account *all, const struct account *mean, struct json *j)
+{
+	double step = virtual_step(run, all);
+
+	json_number(j, "virtual_s", run->virtual ? step * all[0].steps : NAN);
+	if (!run->virtual)
+		return;
+	json_number(j, "virtual_step_ms", 1e3 * step);
+	json_number(j, "virtual_compute_ms", 1e3 * mean->virtual.computing);
+	json_number(j, "virtual_comm_ms", 1e3 * mean->virtual.comm);
+	json_number(j, "virtual_exposed_ms", 1e3 * mean->virtual.exposed);
+	json_number(j, "virtual_hidden_fraction", hidden(mean->virtual.comm, mean->virtual.exposed));
+	json_number(j, "virtual_images_per_s", run->batch_total / step);
+}
+
 static void write_summary(struct run *run, const struct account *all, const struct account *mean, double memory_mb, const char *sha)
 {
 	FILE *f = rundir_file(&run->dir, "summary.json");
@@ -235,11 +306,11 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	json_number(&j, "comm_ms", 1e3 * mean->comm);
 	json_number(&j, "exposed_ms", 1e3 * mean->exposed);
 	json_number(&j, "data_ms", 1e3 * mean->data);
-	json_number(&j, "hidden_fraction", hidden(mean));
+	json_number(&j, "hidden_fraction", hidden(mean->comm, mean->exposed));
 	json_number(&j, "compute_dilation", mean->dilation);
 	predicted_json(&run->predicted, mean, &j);
 	json_number(&j, "wall_s", clock_now() - run->started);
-	json_number(&j, "virtual_s", NAN);
+	virtual_json(run, all, mean, &j);
 	json_number(&j, "peak_memory_mb", memory_mb);
 	json_string(&j, "params_sha256", sha);
 	json_string(&j, "version", COCOD_VERSION);
@@ -270,12 +341,16 @@ void report_end(struct run *run)
 		mean.data += all[r].data * share;
 		mean.bytes += all[r].bytes * share;
 		mean.dilation += all[r].dilation / n;
+		mean.virtual.computing += all[r].virtual.computing / n;
+		mean.virtual.comm += all[r].virtual.comm / n;
+		mean.virtual.exposed += all[r].virtual.exposed / n;
 		memory_mb = all[r].memory_mb > memory_mb ? all[r].memory_mb : memory_mb;
 	}
 	if (run->world.rank == 0) {
 		struct ps_record served = total_served(run, all);
 
 		print_accounts(run, all, &mean);
+		print_virtual(run, all);
 		served_print(&served);
 		print_predicted(&run->predicted, &mean);
 		write_summary(run, all, &mean, memory_mb, sha);

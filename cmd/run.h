@@ -42,6 +42,8 @@ struct run {
 	struct config *config;
 	double started;                 /* clock_now() when the program began */
 	bool dry;                       /* --dry-run: nothing is trained */
+	bool virtual;                   /* cluster.clock: streams have times of their own */
+	double clock_error;             /* of other hosts' clocks, where they are read; seconds */
 	struct world world;
 	int workers, servers;           /* ranks that train: the first ones; parameter servers: the others */
 	struct device *device;          /* computes */
@@ -101,6 +103,15 @@ int run_build_net(struct run *, struct net *, int batch);       /* the model, wi
 /* profile.c: for a schedule that goes by facts. All ranks together; an exit status. */
 int run_find_facts(struct run *);
 void report_schedule(const struct run *);
+
+/* clocks.c: cluster.clock and cluster.emulate. The checks: -1: error recorded, alike on all ranks. */
+int run_check_clock(const struct run *);
+int run_check_clocked_sync(const struct run *);                 /* once there is a sync */
+const char *run_transport(const struct run *);                  /* comm.transport, or what modelled times need */
+void run_open_clock(struct run *);                              /* device is open, and no stream of it */
+void run_open_wire(struct run *);                               /* comm is open */
+void run_start_clock(struct run *);                             /* training begins */
+double run_virtual_now(const struct run *);                     /* of this rank, once the compute stream has run; NAN on the wall clock */
 
 void run_load(struct run *, const struct batch *);              /* the batch into the network */
 void run_clock(struct run *);                                   /* brings run->spent up to now */

@@ -1,6 +1,7 @@
 /* The run directory: see rundir.h. */
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -144,6 +145,13 @@ void rundir_flush_decisions(struct rundir *d)
 {
 	if (d->decisions)
 		rundir_flush(d->decisions, "decisions.csv");
+}
+
+void rundir_virtual(FILE *f, double seconds)
+{
+	if (isfinite(seconds))
+		fprintf(f, "%.9g", seconds);
+	fprintf(f, "\n");
 }
 
 void rundir_flush(FILE *f, const char *what)

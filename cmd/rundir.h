@@ -34,4 +34,7 @@ void rundir_flush_decisions(struct rundir *);                   /* now and then:
 /* Flushes a line and dies with the disk's own words if it could not be written. */
 void rundir_flush(FILE *, const char *what);
 
+/* Ends a line of a table: its last column, empty if it is NAN. */
+void rundir_virtual(FILE *, double seconds);
+
 #endif

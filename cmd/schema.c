@@ -103,6 +103,9 @@ static const struct option cluster_options[] = {
 	{ "intra.gbit_per_s", OPTION_FLOAT, "80.0", 1e-6, 1e5, NULL, "inside a node: bandwidth" },
 	{ "slowdown", OPTION_LIST, "[]", 1, 1e6, NULL,
 	  "a factor of each rank (those left out: 1): its forward and backward take so many times as long, for experiments" },
+	{ "clock", OPTION_STRING, "\"wall\"", 0, 0, "wall|virtual",
+	  "virtual: beside the real one, a clock that shows what the run would take on this cluster; results are the same" },
+	{ "emulate", OPTION_BOOL, "false", 0, 0, NULL, "messages really take the time that they would take on this cluster, if it is longer" },
 	{ "compute.images_per_s", OPTION_FLOAT, "0.0", 0, 1e9, NULL, "speed of one worker, for the prediction of --dry-run; 0: is measured" },
 	{ 0 },
 };

@@ -13,6 +13,7 @@
 #include "../core/die.h"
 #include "../core/optimizer_list.h"
 #include "../core/sha256.h"
+#include "../core/timeline.h"
 #include "../data/augment.h"
 #include "run.h"
 
@@ -106,6 +107,8 @@ static int open_devices(struct run *run, struct device_config *c)
 	if (run->world.size == 1)
 		c->progress = small.progress = PROGRESS_HOOK;   /* nothing to overlap: no thread for it */
 	run->device = open_device(kind_of(run), c);
+	if (run->device)
+		run_open_clock(run);
 	/* A device whose streams the host drives is a CPU. */
 	run->host = run->device && run->device->ops->stream->progress ? run->device : open_named("cpu", &small);
 	run->control = run->team = comm_open(&run->world, run->host);
@@ -185,7 +188,7 @@ int run_open_world(struct run *run, struct config *config)
 			fputs(errors_text(), stderr);
 		return STATUS_COMM;
 	}
-	if (check_world_size(run) || choose_servers(run)) {
+	if (check_world_size(run) || choose_servers(run) || run_check_clock(run)) {
 		if (run->world.rank == 0)
 			fputs(errors_text(), stderr);
 		return STATUS_CONFIG;
@@ -254,7 +257,8 @@ int run_open_model(struct run *run)
 		return run_agree(run, STATUS_CONFIG);
 	open_partition(run);
 	optimizer_init(&run->optimizer, optimizer_find(config_string(run->config, "optimizer.name")), run->config);
-	status = run_agree(run, sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) ? STATUS_CONFIG : 0);
+	status = sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) || run_check_clocked_sync(run);
+	status = run_agree(run, status ? STATUS_CONFIG : 0);
 	if (!status && run->workers > 1)
 		sync_foresee(&run->sync, &run->lr, run->steps_per_epoch, run->steps);
 	return status;
@@ -337,7 +341,7 @@ int run_bind(struct run *run)
 	const struct device_ops *dev = run->device->ops;
 	struct comm_config comm = comm_config(run->config);
 	const struct comm_ops *transport = (run->servers ? comm_choose_served : comm_choose)(
-		config_string(run->config, "comm.transport"), &run->world, run->device, run->control, run->comm_why, sizeof(run->comm_why));
+		run_transport(run), &run->world, run->device, run->control, run->comm_why, sizeof(run->comm_why));
 	int status = run_agree(run, transport ? 0 : STATUS_CONFIG);
 
 	if (status)
@@ -348,6 +352,7 @@ int run_bind(struct run *run)
 	if (run->servers)
 		ps_open(run->comm, run->servers);
 	run_plan_allreduce(run);
+	run_open_wire(run);
 	if (run_serves(run))
 		return 0;
 	net_bind(&run->net, run->device, run->compute, true);
@@ -401,7 +406,9 @@ void run_close(struct run *run)
 		comm_close(run->control);
 	if (run->host && run->host != run->device)
 		run->host->ops->close(run->host);
-	if (run->device)
+	if (run->device) {
+		timeline_close(run->device);
 		run->device->ops->close(run->device);
+	}
 	world_close(&run->world);
 }

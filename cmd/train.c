@@ -3,6 +3,7 @@
  */
 #include "../core/clock.h"
 #include "../core/die.h"
+#include "../core/timeline.h"
 #include "metrics.h"
 
 static bool hook_param_needed(void *context, const struct range *range) { return sync_param_needed(context, range); }
@@ -58,7 +59,9 @@ static void settle_aside(struct run *run)
 
 	run->device->ops->stream->sync(run->compute);   /* the step itself is training */
 	before = run_counters(run);
+	timeline_pause(run->device, true);
 	sync_settle(&run->sync);
+	timeline_pause(run->device, false);
 	before.bytes = (double)run->comm->bytes_sent;
 	run_set_aside(run, &before);
 }
@@ -70,7 +73,9 @@ static void evaluate_aside(struct run *run)
 
 	metrics_flush(run);
 	metrics_progress_end(run);
+	timeline_pause(run->device, true);
 	run_evaluate(run);
+	timeline_pause(run->device, false);
 	run_set_aside(run, &before);
 }
 
@@ -87,9 +92,12 @@ static void train_step(struct run *run, int64_t t)
 	net_set_step(&run->net, t * run->workers + run->world.rank);       /* dropout differs between workers */
 	run_load(run, &batch);
 	sync_begin(&run->sync, t);
-	slowdown_begin(&run->slowdown, run->device, run->compute);
+	run->net.slowness = run->slowdown.factor;
+	if (!run->virtual)
+		slowdown_begin(&run->slowdown, run->device, run->compute);
 	net_pass(&run->net, 1.0f / (float)run->batch[run->world.rank]);
-	run->aside.exposed += slowdown_end(&run->slowdown, run->device, run->compute);
+	if (!run->virtual)
+		run->aside.exposed += slowdown_end(&run->slowdown, run->device, run->compute);
 	sync_step(&run->sync, t);
 	run_clock(run);
 }
@@ -131,10 +139,12 @@ int run_train(struct run *run)
 	run->evaluated_at = -1;
 	loader_start(run->train, 0, 0);
 	run->aside = run_counters(run);
+	run_start_clock(run);
 	while (run->samples < run->steps * run->batch_total) {
 		train_until(run, next_evaluation(run));
 		evaluate_aside(run);
 	}
+	timeline_pause(run->device, true);
 	metrics_close(run);
 	return STATUS_DONE;
 }

@@ -85,6 +85,8 @@ struct node {
 /* Called in the step path; all optional. Parameters must not change from net_forward until net_backward has returned, but for
  * what param_needed brings in: backward reads them after grad_ready told that their gradients are final. They return whether they
  * queued anything (an event, a wait): what a graph replays in one piece ends there. */
+struct net_times;
+
 struct net_hooks {
 	void *context;
 	bool (*param_needed)(void *context, const struct range *);      /* forward is about to read these parameters */
@@ -129,6 +131,8 @@ struct net {
 	int64_t *step;                          /* device memory: counter for dropout */
 	bool train;                             /* bound with room for gradients */
 	struct net_hooks hooks;
+	const struct net_times *times;          /* what the layers take by the virtual clock (timeline.h); NULL: nobody asks; not owned */
+	double slowness;                        /* of this step: they take so many times as long */
 };
 
 /* ---- building ---- */

@@ -5,6 +5,8 @@
 #include "clock.h"
 #include "die.h"
 #include "layer.h"
+#include "net_times.h"
+#include "timeline.h"
 
 static void copy_in(struct net *net, void *dst, const void *src, size_t bytes)
 {
@@ -74,6 +76,13 @@ static void watch_stop(const struct net *net, struct node *node, bool backward, 
 	node->calls[backward][overlapped]++;
 }
 
+/* By the virtual clock: a share of what the layer takes forward or backward. */
+static void spend(struct net *net, int node, bool backward, double share)
+{
+	if (net->times)
+		timeline_spend(net->stream, share * net->slowness * (backward ? net->times->backward : net->times->forward)[node]);
+}
+
 static void let_progress(struct net *net)
 {
 	if (net->device->ops->stream->progress)
@@ -106,6 +115,7 @@ void net_forward(struct net *net, bool train)
 		w = watch_start(net);
 		node->ops->forward(net, node, train);
 		watch_stop(net, node, false, w);
+		spend(net, i, false, 1);
 		let_progress(net);
 	}
 }
@@ -122,10 +132,13 @@ void net_backward(struct net *net)
 		w = watch_start(net);
 		if (node->ops->backward_params) {
 			node->ops->backward_params(net, node);
+			spend(net, i, true, 0.5);       /* a gradient of weights has as many products as one of activations */
 			node->cut_backward = net_grads_final(net, node);
 			node->ops->backward(net, node);
+			spend(net, i, true, 0.5);
 		} else {
 			node->ops->backward(net, node);
+			spend(net, i, true, 1);
 			node->cut_backward = net_grads_final(net, node);
 		}
 		watch_stop(net, node, true, w);

@@ -34,6 +34,7 @@ struct optimizer {
 	struct hyper base;              /* the constants from the config */
 	int64_t t;                      /* steps begun */
 	double lr;                      /* of the step under way */
+	double seconds;                 /* that an element's update takes by the virtual clock (timeline.h) */
 };
 
 /* Takes its keys (group "optimizer") from the config, which is already checked. Bind allocates; release frees. */

@@ -1,0 +1,98 @@
+/*
+ * cluster.clock = "virtual" and cluster.emulate: the run as it would be on the cluster that the config describes (DESIGN 5). Here they are
+ * opened; times are spent by the network's layers (core/net_run.c), the optimizer, the communicator (comm/wire.c).
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../comm/offset.h"
+#include "../comm/wire.h"
+#include "../core/die.h"
+#include "../core/timeline.h"
+#include "run.h"
+
+static bool is_virtual(const struct run *run) { return !strcmp(config_string(run->config, "cluster.clock"), "virtual"); }
+static bool is_emulated(const struct run *run) { return config_bool(run->config, "cluster.emulate"); }
+
+static int refuse(const struct run *run, const char *key, const char *value, const char *why, const char *remedy)
+{
+	const struct config *c = run->config;
+	const char *what = is_virtual(run) ? "cluster.clock" : "cluster.emulate";
+
+	error("%s (%s) does not go with %s = \"%s\" (%s): %s", what, config_origin(c, what), key, value, config_origin(c, key), why);
+	return hint("%s", remedy);
+}
+
+int run_check_clock(const struct run *run)
+{
+	const struct config *c = run->config;
+	const char *transport = config_string(c, "comm.transport");
+
+	if (!is_virtual(run) && !is_emulated(run))
+		return 0;
+	if (is_virtual(run) && is_emulated(run)) {
+		error("cluster.clock = \"virtual\" (%s) and cluster.emulate = true (%s) exclude each other: modelled times are either kept or waited for",
+		      config_origin(c, "cluster.clock"), config_origin(c, "cluster.emulate"));
+		return hint("leave one of them out");
+	}
+	if (!strcmp(transport, "nccl"))
+		return refuse(run, "comm.transport", transport, "who has begun when is told by messages between hosts' memories",
+		              "set comm.transport = \"mpi\" or \"auto\"; what really carries the messages makes no difference to modelled times");
+	return 0;
+}
+
+/* Algorithms whose workers do not keep in step: which message comes first decides their results, and that is this machine's affair. */
+int run_check_clocked_sync(const struct run *run)
+{
+	const char *kind = config_string(run->config, "topology.kind");
+
+	if (!is_virtual(run))
+		return 0;
+	if (run->sync.ops->claim)
+		return refuse(run, "sync.algorithm", run->sync.ops->name, "which message comes first decides the result, and here that is a matter "
+		              "of the wall clock", "set cluster.emulate = true, which makes messages take their modelled time, or another algorithm");
+	if (!strcmp(kind, "ps"))
+		return refuse(run, "topology.kind", kind, "servers take what comes first, and here that is a matter of the wall clock",
+		              "set cluster.emulate = true, which makes messages take their modelled time, or topology.kind = \"all-reduce\"");
+	return 0;
+}
+
+const char *run_transport(const struct run *run)
+{
+	const char *name = config_string(run->config, "comm.transport");
+
+	return run->world.size > 1 && !strcmp(name, "auto") && (is_virtual(run) || is_emulated(run)) ? "mpi" : name;
+}
+
+void run_open_clock(struct run *run)
+{
+	run->virtual = is_virtual(run);
+	if (run->virtual)
+		timeline_open(run->device);
+}
+
+void run_open_wire(struct run *run)
+{
+	struct cost_model link = run_link(run, run->world.size);
+	double uncertain = 0, offset = 0;
+
+	if (!run->virtual && !is_emulated(run))
+		return;
+	if (is_emulated(run) && run->world.nodes > 1)
+		offset = comm_clock_offset(run->control, &uncertain);
+	run->clock_error = uncertain;
+	wire_open(run->comm, &link, 0, is_emulated(run), offset);
+}
+
+void run_start_clock(struct run *run)
+{
+	if (!run->virtual)
+		return;
+	run->device->ops->stream->sync(run->compute);
+	run->device->ops->stream->sync(run->comm->stream);
+	timeline_watch(run->compute);
+	timeline_watch(run->comm->stream);
+}
+
+double run_virtual_now(const struct run *run) { return run->virtual ? timeline_account(run->compute).now : NAN; }
