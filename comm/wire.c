@@ -109,7 +109,8 @@ void wire_end_collective(struct comm *comm, double seconds)
 	w->depth--;
 }
 
-static double seconds(const struct comm *comm, int peer, int64_t bytes)
+/* all: all ranks do the same at the same time, so that those of a node share its link. */
+static double seconds(const struct comm *comm, int peer, int64_t bytes, bool all)
 {
 	const struct cost_model *m = &comm->wire->link;
 	int near = m->per_node > 1 ? m->per_node : 1, distance = abs(peer - comm->rank);
@@ -117,7 +118,7 @@ static double seconds(const struct comm *comm, int peer, int64_t bytes)
 	if (peer / near == comm->rank / near)
 		return m->intra_latency + (double)bytes * m->intra_per_byte;
 	distance = distance < comm->size - distance ? distance : comm->size - distance;
-	return m->latency + (double)bytes * m->per_byte * wire_share(distance, near);
+	return m->latency + (double)bytes * m->per_byte * (all ? wire_share(distance, near) : 1);
 }
 
 void wire_end_exchange(struct comm *comm, int to, int64_t send_bytes, int from, int64_t recv_bytes)
@@ -127,7 +128,7 @@ void wire_end_exchange(struct comm *comm, int to, int64_t send_bytes, int from, 
 
 	if (sends || receives)
 		comm->ops->tell(comm, sends ? to : -1, &w->start, receives ? from : -1, &w->theirs, sizeof(w->start));
-	queue(comm, reach_end, sends ? seconds(comm, to, send_bytes) : 0, receives ? seconds(comm, from, recv_bytes) : -1);
+	queue(comm, reach_end, sends ? seconds(comm, to, send_bytes, receives) : 0, receives ? seconds(comm, from, recv_bytes, sends) : -1);
 	w->depth--;
 }
 

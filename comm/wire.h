@@ -10,7 +10,8 @@
  *                beginnings: a message travels when both ends are ready, so whoever receives from many, gets one after the other
  *   collective   takes the time of its formula (topology/, DESIGN 5), whatever the real one is built of
  *
- * Ranks of a node are neighbours (link.per_node); between nodes they share its link: see wire_share().
+ * Ranks of a node are neighbours (link.per_node), and between nodes they share its link. Who sends and receives at once takes part in a pattern
+ * of all ranks (a ring, pairs), see wire_share(); who does one of them, in a tree: one rank of a node at a time.
  */
 #ifndef COCOD_WIRE_H
 #define COCOD_WIRE_H

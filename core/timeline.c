@@ -188,6 +188,8 @@ struct timeline_account timeline_account(const struct stream *s)
 	return shadow ? shadow->account : (struct timeline_account){ 0 };
 }
 
+bool timeline_watches(const struct stream *s) { return of_stream(s) && of_stream(s)->watched; }
+
 struct timeline_account *timeline_of(const struct stream *s)
 {
 	struct stream_shadow *shadow = of_stream(s);
