@@ -138,8 +138,8 @@ struct pace pace_find(struct run *run)
 		mine = (struct pace){ .forward = batch / images / 3, .backward = batch / images * 2 / 3 };
 	else
 		mine = measure(run);
-	mine.forward *= run->slowdown.factor;
-	mine.backward *= run->slowdown.factor;
+	mine.forward *= slowdown_mean(&run->slowdown);
+	mine.backward *= slowdown_mean(&run->slowdown);
 	comm_host_gather(run->team, &mine, all, sizeof(mine));
 	worst = all[0];
 	for (int r = 1; r < run->workers; r++)

@@ -27,9 +27,9 @@ static void measure(struct run *run, struct schedule_facts *f)
 	struct fit fit;
 
 	comm_barrier(run->team);
-	f->backward = run->slowdown.factor * net_profile(&run->net, PROFILE_SECONDS, f->ready);
+	f->backward = slowdown_mean(&run->slowdown) * net_profile(&run->net, PROFILE_SECONDS, f->ready);
 	for (int i = 0; i < f->tensors; i++)
-		f->ready[i] *= run->slowdown.factor;
+		f->ready[i] *= slowdown_mean(&run->slowdown);
 	fit = comm_fit(run->comm, average, bytes < FIT_MOST ? bytes : FIT_MOST);
 	f->latency = fit.latency;
 	f->per_byte = fit.per_byte;
