@@ -45,16 +45,11 @@ int run_check_clock(const struct run *run)
 /* Algorithms whose workers do not keep in step: which message comes first decides their results, and that is this machine's affair. */
 int run_check_clocked_sync(const struct run *run)
 {
-	const char *kind = config_string(run->config, "topology.kind");
-
 	if (!is_virtual(run))
 		return 0;
 	if (run->sync.ops->claim)
 		return refuse(run, "sync.algorithm", run->sync.ops->name, "which message comes first decides the result, and here that is a matter "
 		              "of the wall clock", "set cluster.emulate = true, which makes messages take their modelled time, or another algorithm");
-	if (!strcmp(kind, "ps"))
-		return refuse(run, "topology.kind", kind, "servers take what comes first, and here that is a matter of the wall clock",
-		              "set cluster.emulate = true, which makes messages take their modelled time, or topology.kind = \"all-reduce\"");
 	return 0;
 }
 

@@ -164,6 +164,7 @@ int run_serve(struct run *run)
 {
 	double start = clock_now();
 
+	run_start_clock(run);
 	ps_serve(run->comm, &run->served, run->dir.path[0] ? log_arrival : NULL, run);
 	run->spent.wall = clock_now() - start;
 	run->spent.comm = run->device->ops->stream->busy(run->comm->stream);

@@ -12,6 +12,7 @@ struct wire {
 	double kernel, offset;
 	bool emulate;
 	int depth;                      /* of wire_begin() */
+	bool muted;
 	double start, theirs;           /* the stream's: when the exchange under way began here, and at the partner; a collective: anywhere */
 };
 
@@ -40,7 +41,7 @@ const struct cost_model *wire_link(const struct comm *comm) { return &comm->wire
 
 struct step {
 	struct wire *wire;
-	struct timeline_account *account;       /* NULL: emulated */
+	struct timeline_account *account;       /* NULL: emulated, or this end keeps no time now */
 	double send, recv;              /* seconds; recv < 0: nothing comes */
 };
 
@@ -48,7 +49,7 @@ static bool see_start(void *args)
 {
 	const struct step *s = args;
 
-	s->wire->start = s->account ? s->account->now : clock_now() + s->wire->offset;
+	s->wire->start = s->account ? s->account->now : s->wire->emulate ? clock_now() + s->wire->offset : NAN;
 	return true;
 }
 
@@ -68,8 +69,10 @@ static bool reach_end(void *args)
 
 	if (s->recv >= 0)
 		end = fmax(end, fmax(w->start, w->theirs) + s->recv);
-	if (!s->account)
+	if (w->emulate)
 		return clock_now() + w->offset >= end;
+	if (!s->account)
+		return true;
 	s->account->busy += end - s->account->now;
 	s->account->now = end;
 	return true;
@@ -77,14 +80,16 @@ static bool reach_end(void *args)
 
 static void queue(struct comm *comm, host_fn *fn, double send, double recv)
 {
-	struct step s = { comm->wire, comm->wire->emulate ? NULL : timeline_of(comm->stream), send, recv };
+	struct wire *w = comm->wire;
+	struct step s = { w, w->emulate || w->muted ? NULL : timeline_of(comm->stream), send, recv };
 
 	comm->device->ops->stream->call(comm->stream, fn, &s, sizeof(s));
 }
 
 /* ---- what is queued ---- */
 
-static bool keeps_time(const struct comm *comm) { return comm->wire && (comm->wire->emulate || timeline_of(comm->stream)); }
+/* Ranks that train pause together, and need not tell each other. A server has to be told. */
+static bool keeps_time(const struct comm *comm) { return comm->wire && (comm->wire->emulate || comm->servers || timeline_of(comm->stream)); }
 
 bool wire_begin(struct comm *comm)
 {
@@ -144,4 +149,33 @@ bool wire_pause(struct comm *comm, double seconds)
 		return false;
 	timeline_spend(comm->stream, seconds);
 	return true;
+}
+
+/* ---- servers ---- */
+
+void wire_mute(struct comm *comm, bool muted)
+{
+	if (comm->wire)
+		comm->wire->muted = muted;
+}
+
+bool wire_orders(const struct comm *comm) { return comm->wire && !comm->wire->emulate; }
+double wire_heard(const struct comm *comm) { return comm->wire->theirs; }
+
+static bool take_in(void *args)
+{
+	const struct step *s = args;
+	double end = fmax(s->account->now, s->send) + s->recv;
+
+	s->account->busy += end - s->account->now;
+	s->account->now = end;
+	return true;
+}
+
+void wire_take_in(struct comm *comm, int from, double asked, int64_t bytes)
+{
+	struct step s = { comm->wire, timeline_of(comm->stream), asked, seconds(comm, from, bytes, false) };
+
+	if (s.account)
+		comm->device->ops->stream->call(comm->stream, take_in, &s, sizeof(s));
 }

@@ -35,6 +35,16 @@ void wire_end_exchange(struct comm *, int to, int64_t send_bytes, int from, int6
 void wire_kernels(struct comm *, int64_t n);
 bool wire_pause(struct comm *, double seconds);
 
+/*
+ * Servers (topology/ps_server.c) handle what was sent first, by the virtual clock, whatever came first: so they receive muted, which takes no
+ * time; learn when the worker began; and take the message in when its turn has come: from the later of `asked` and now. A worker that is
+ * paused says NAN: muted is what is done for it.
+ */
+bool wire_orders(const struct comm *);                  /* is there such a clock? */
+void wire_mute(struct comm *, bool);
+double wire_heard(const struct comm *);                 /* of the last message; the host has synced the stream */
+void wire_take_in(struct comm *, int from, double asked, int64_t bytes);
+
 /* What of a model holds for this communicator's collectives. */
 const struct cost_model *wire_link(const struct comm *);
 
