@@ -47,7 +47,7 @@ int run_check_clocked_sync(const struct run *run)
 {
 	if (!is_virtual(run))
 		return 0;
-	if (run->sync.ops->claim)
+	if (run->sync.ops->claim && !run->servers)
 		return refuse(run, "sync.algorithm", run->sync.ops->name, "which message comes first decides the result, and here that is a matter "
 		              "of the wall clock", "set cluster.emulate = true, which makes messages take their modelled time, or another algorithm");
 	return 0;

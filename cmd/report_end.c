@@ -18,7 +18,7 @@
 
 /* The same on the virtual clock; seconds, a step. Data are there when they are wanted, and nothing slows anything else down. */
 struct virtual {
-	double step, computing, comm, exposed;
+	double all, step, computing, comm, exposed;     /* all: of all steps, else of one */
 };
 
 struct account {
@@ -50,7 +50,7 @@ static struct virtual own_virtual(const struct run *run, double steps)
 {
 	struct timeline_account compute = timeline_account(run->compute), comm = timeline_account(run->comm->stream);
 
-	return (struct virtual){ compute.now / steps, compute.busy / steps, comm.busy / steps, compute.waited / steps };
+	return (struct virtual){ compute.now, compute.now / steps, compute.busy / steps, comm.busy / steps, compute.waited / steps };
 }
 
 static struct account own_account(const struct run *run)
@@ -143,20 +143,20 @@ static void print_virtual_row(const char *who, const struct virtual *v)
 	note("  %-10s %9.2f %9.2f %9s %9.2f %9.2f %8s", who, 1e3 * v->step, 1e3 * v->computing, "", 1e3 * v->comm, 1e3 * v->exposed, share);
 }
 
-/* Compute streams end apart: a step takes as long as the last one's do. */
-static double virtual_step(const struct run *run, const struct account *all)
+/* Compute streams end apart: the run is over when the last has ended. */
+static double virtual_seconds(const struct run *run, const struct account *all)
 {
-	double step = 0;
+	double seconds = 0;
 
 	for (int r = 0; r < run->workers; r++)
-		step = fmax(step, all[r].virtual.step);
-	return step;
+		seconds = fmax(seconds, all[r].virtual.all);
+	return seconds;
 }
 
 static void print_virtual(const struct run *run, const struct account *all)
 {
 	int worst = 0;
-	double step = virtual_step(run, all);
+	double seconds = virtual_seconds(run, all);
 
 	if (!run->virtual)
 		return;
@@ -172,7 +172,7 @@ static void print_virtual(const struct run *run, const struct account *all)
 	}
 	if (run->workers > 8)
 		print_virtual_row("slowest", &all[worst].virtual);
-	note("  slowest to compute: rank %d; %.1f images/s, %.6g s for all steps", worst, run->batch_total / step, step * all[0].steps);
+	note("  slowest to compute: rank %d; %.1f images/s, %.6g s for all steps", worst, (double)run->samples / seconds, seconds);
 }
 
 static struct ps_record total_served(const struct run *run, const struct account *all)
@@ -256,17 +256,17 @@ static void predicted_json(const struct prediction *p, const struct account *mea
 
 static void virtual_json(const struct run *run, const struct account *all, const struct account *mean, struct json *j)
 {
-	double step = virtual_step(run, all);
+	double seconds = virtual_seconds(run, all);
 
-	json_number(j, "virtual_s", run->virtual ? step * all[0].steps : NAN);
+	json_number(j, "virtual_s", run->virtual ? seconds : NAN);
 	if (!run->virtual)
 		return;
-	json_number(j, "virtual_step_ms", 1e3 * step);
+	json_number(j, "virtual_step_ms", 1e3 * seconds / mean_steps(run, all));
 	json_number(j, "virtual_compute_ms", 1e3 * mean->virtual.computing);
 	json_number(j, "virtual_comm_ms", 1e3 * mean->virtual.comm);
 	json_number(j, "virtual_exposed_ms", 1e3 * mean->virtual.exposed);
 	json_number(j, "virtual_hidden_fraction", hidden(mean->virtual.comm, mean->virtual.exposed));
-	json_number(j, "virtual_images_per_s", run->batch_total / step);
+	json_number(j, "virtual_images_per_s", (double)run->samples / seconds);
 }
 
 static void write_summary(struct run *run, const struct account *all, const struct account *mean, double memory_mb, const char *sha)

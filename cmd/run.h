@@ -124,6 +124,7 @@ static inline bool run_serves(const struct run *run) { return run->world.rank >=
 bool run_all_reduces(const struct run *);                       /* topology.kind */
 struct cost_model run_link(const struct run *, int workers);    /* cluster.inter and .intra; of computing it says nothing */
 void run_plan_allreduce(struct run *);                          /* topology.allreduce, for run->comm */
+void run_rest(struct run *);                                    /* servers are told that the host is about to wait for other workers */
 int run_train(struct run *);                                    /* exit status */
 int run_serve(struct run *);                                    /* what a server does instead, until all workers have ended */
 void run_evaluate(struct run *);                                /* averaged model on the test set: sets test_loss, test_accuracy */

@@ -51,6 +51,17 @@ void run_set_aside(struct run *run, const struct spent *since)
 	aside->bytes += now.bytes - since->bytes;
 }
 
+/* On the virtual clock a server answers in the order of times: it has to know that this worker is going to wait for others. */
+void run_rest(struct run *run)
+{
+	struct spent before = run_counters(run);
+
+	if (!run->virtual || !run->servers)
+		return;
+	ps_rest(run->comm);
+	run_set_aside(run, &before);
+}
+
 /* What an algorithm has to send before its models can be averaged belongs to training, and to the row that is about to be made. What it
  * waits for there does not. */
 static void settle_aside(struct run *run)
@@ -58,6 +69,7 @@ static void settle_aside(struct run *run)
 	struct spent before;
 
 	run->device->ops->stream->sync(run->compute);   /* the step itself is training */
+	run_rest(run);
 	before = run_counters(run);
 	timeline_pause(run->device, true);
 	sync_settle(&run->sync);

@@ -111,10 +111,17 @@ void ps_load(struct comm *comm, float *sum, int64_t n, int64_t clock, int64_t ta
 	trade(comm, (struct ps_request){ .kind = PS_LOAD, .type = DTYPE_F32, .clock = clock, .least = taken }, sum, sum, n, sizeof(float), NULL);
 }
 
-void ps_end(struct comm *comm)
+static void tell_all(struct comm *comm, enum ps_kind kind)
 {
 	for (int s = 0; s < comm->servers; s++)
-		ask(comm, s, &(struct ps_request){ .kind = PS_END });
+		ask(comm, s, &(struct ps_request){ .kind = (int)kind });
+}
+
+void ps_rest(struct comm *comm) { tell_all(comm, PS_REST); }
+
+void ps_end(struct comm *comm)
+{
+	tell_all(comm, PS_END);
 	comm->device->ops->stream->sync(comm->stream);
 }
 

@@ -11,6 +11,7 @@ enum ps_kind {
 	PS_PUSH,                /* payload n floats, added at once; answer, if uses > 0: what the server holds */
 	PS_LOAD,                /* a round: payload n floats, the same of all: what the server holds from now on; answer: that */
 	PS_TICKET,              /* answer: a ticket */
+	PS_REST,                /* no answer */
 	PS_END,
 };
 

@@ -35,6 +35,7 @@ struct client {
 	bool waits;
 	int64_t clock;
 	int64_t seen;           /* updates of others in what it read last */
+	bool rests;             /* it is not going to ask anything before others have gone on */
 	bool pending;           /* what it asks has been received, and is not handled yet */
 	double asked;           /* when it began to ask, by the virtual clock; NAN: it keeps no time now */
 };
@@ -49,7 +50,7 @@ struct server {
 	int64_t taken;          /* samples of all steps that tickets were given for */
 	int in_round, added;    /* workers that have asked in the round under way; whose payload is in the sum */
 	bool *open;             /* workers that have not ended; what comes of the others is for the next ps_serve() */
-	bool *awaited;          /* of them, those whose next request is on its way, or will be */
+	bool *awaited;          /* of them, those whose next request has not come yet, but may */
 	int ended;
 	struct ps_record *record;
 	ps_log_fn *log;
@@ -60,7 +61,7 @@ static const struct device_ops *device(const struct server *v) { return v->comm-
 
 static int64_t payload(const struct ps_request *r)
 {
-	return r->kind == PS_TOTAL || r->kind == PS_TICKET || r->kind == PS_END ? 0 : r->n * (int64_t)dtype_size((enum dtype)r->type);
+	return r->kind == PS_TOTAL || r->kind == PS_TICKET || r->kind == PS_REST || r->kind == PS_END ? 0 : r->n * (int64_t)dtype_size((enum dtype)r->type);
 }
 
 static void note_arrival(const struct server *v, const char *what, int worker, int64_t clock)
@@ -103,13 +104,16 @@ static void hold(struct server *v, int64_t n)
 	CHECK(v->n == n);
 }
 
+/* Returns how many of them are sure to ask, whatever we do. */
 static int count_awaited(struct server *v)
 {
-	int n = 0;
+	int sure = 0;
 
-	for (int w = 0; w < v->comm->size; w++)
-		n += v->awaited[w] = v->open[w] && !v->client[w].waits && !v->client[w].pending;
-	return n;
+	for (int w = 0; w < v->comm->size; w++) {
+		v->awaited[w] = v->open[w] && !v->client[w].waits && !v->client[w].pending;
+		sure += v->awaited[w] && !v->client[w].rests;
+	}
+	return sure;
 }
 
 /* The request that comes first, with its payload. Returns whose it is. */
@@ -128,6 +132,8 @@ static int receive(struct server *v, int turn)
 	if (payload(&c->asks)) {
 		c->slot = reserve(v, c->slot, &c->slot_bytes, payload(&c->asks));
 		comm_exchange(comm, -1, NULL, 0, worker, c->slot, payload(&c->asks));
+		if (wire_orders(comm))          /* nobody drives the stream while we wait for somebody else, who may wait for this one */
+			device(v)->stream->sync(comm->stream);
 	}
 	v->record->requests++;
 	return worker;
@@ -140,11 +146,18 @@ static bool earlier(const struct client *a, const struct client *b) { return isn
 static int take_earliest(struct server *v)
 {
 	struct comm *comm = v->comm;
-	int first = -1;
+	int first = -1, pending = 0;
 
+	for (int w = 0; w < comm->size; w++)
+		pending += v->client[w].pending;
 	wire_mute(comm, true);
-	while (count_awaited(v))
-		v->client[receive(v, 0)].pending = true;
+	while (count_awaited(v) || !pending) {
+		struct client *c = &v->client[receive(v, 0)];
+
+		c->rests = c->asks.kind == PS_REST;
+		c->pending = !c->rests;
+		pending += c->pending;
+	}
 	for (int w = 0; w < comm->size; w++)
 		if (v->client[w].pending && (first < 0 || earlier(&v->client[w], &v->client[first])))
 			first = w;
