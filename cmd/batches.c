@@ -141,7 +141,7 @@ static int listed_batches(struct run *run)
 		return hint("write train.batch = \"proportional\", or a list of numbers");
 	}
 	count = config_list(run->config, "train.batch", NULL, 0);
-	if (config_type(run->config, "train.batch") == OPTION_LIST && count != n) {
+	if (config_type(run->config, "train.batch") == OPTION_LIST && count != n && !run->calibrates) {
 		error("train.batch (%s) lists %d batch sizes, but %d worker%s", config_origin(run->config, "train.batch"), count, n,
 		      n == 1 ? " trains" : "s train");
 		return hint("give one number for all workers, or one for each");
@@ -156,13 +156,13 @@ static int listed_batches(struct run *run)
 
 static int read_slowdown(struct run *run)
 {
-	int count = config_list(run->config, "cluster.slowdown", NULL, 0);
+	int count = run->calibrates ? 0 : config_list(run->config, "cluster.slowdown", NULL, 0);
 	double *list = xcalloc((size_t)count + 1, sizeof(*list));
 
 	config_list(run->config, "cluster.slowdown", list, count);
 	run->slowdown = (struct slowdown){
 		.factor = run->world.rank < count ? list[run->world.rank] : 1,
-		.jitter = config_float(run->config, "cluster.jitter"),
+		.jitter = run->calibrates ? 0 : config_float(run->config, "cluster.jitter"),
 		.seed = (uint64_t)config_int(run->config, "train.seed"),
 		.rank = run->world.rank,
 	};

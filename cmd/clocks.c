@@ -9,6 +9,7 @@
 #include "../comm/offset.h"
 #include "../comm/wire.h"
 #include "../core/die.h"
+#include "../core/net_times.h"
 #include "../core/timeline.h"
 #include "run.h"
 
@@ -86,6 +87,8 @@ void run_start_clock(struct run *run)
 		return;
 	run->device->ops->stream->sync(run->compute);
 	run->device->ops->stream->sync(run->comm->stream);
+	if (run->net.times)             /* a server has none */
+		run->optimizer.seconds = run->net.times->update / (double)run->net.n;
 	timeline_watch(run->compute);
 	timeline_watch(run->comm->stream);
 }

@@ -41,7 +41,8 @@ struct prediction {
 struct run {
 	struct config *config;
 	double started;                 /* clock_now() when the program began */
-	bool dry;                       /* --dry-run: nothing is trained */
+	bool dry;                       /* --dry-run, --calibrate: nothing is trained */
+	bool calibrates;                /* --calibrate: one process, as if it were alone in the config, too */
 	bool virtual;                   /* cluster.clock: streams have times of their own */
 	double clock_error;             /* of other hosts' clocks, where they are read; seconds */
 	struct world world;
@@ -57,6 +58,7 @@ struct run {
 	struct dataset data;
 	struct partition partition;     /* who owns which training image */
 	struct net net;
+	struct net_times *times;        /* what its layers take; NULL: nobody needs to know (calibrate.h) */
 	struct optimizer optimizer;
 	struct lr_schedule lr;
 	struct sync sync;

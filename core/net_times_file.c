@@ -88,7 +88,7 @@ static const char *read_head(struct reader *r, const struct net *net, struct net
 	rest = behind(r, "machine");
 	if (!rest)
 		return "machine and where it was measured";
-	snprintf(t->from, sizeof(t->from), "%s, batch %d", rest, *batch);
+	snprintf(t->from, sizeof(t->from), "from cluster.compute.profile: %s, batch %d", rest, *batch);
 	rest = behind(r, "update");
 	if (!rest || sscanf(rest, "%lf", &t->update) != 1 || !is_time(t->update))
 		return "update and microseconds";
