@@ -5,6 +5,7 @@
 
 #include "../comm/compress/kernels.h"
 #include "../comm/sync/pays.h"
+#include "../comm/wire.h"
 #include "../core/clock.h"
 #include "../core/die.h"
 #include "predict.h"
@@ -34,7 +35,7 @@ struct fit predict_network(struct run *run, bool given_wins)
 	double size = 4.0 * (double)run->net.n / (library ? 1 : run->workers), least = 1 << 18, most = 4 << 20;
 	struct fit fit;
 
-	if (!predict_applies(run) || (given_wins && link_given(run)))
+	if (!predict_applies(run) || run->virtual || (given_wins && link_given(run)))
 		return (struct fit){ 0 };
 	fit = comm_fit(run->comm, library ? fit_allreduce : fit_exchange, (int64_t)fmin(fmax(size, least), most));
 	if (library) {
@@ -45,11 +46,14 @@ struct fit predict_network(struct run *run, bool given_wins)
 	return fit;
 }
 
-/* Of the communication stream's time: what it takes from computing. GPUs share their processors, and CPUs a core unless there is a spare one. */
+/* Of the communication stream's time: what it takes from computing. GPUs share their processors, and CPUs a core unless there is a spare one;
+ * on the virtual clock streams take nothing from each other. */
 static double share_lent(const struct run *run)
 {
 	const struct device_config *c = &run->device->config;
 
+	if (run->virtual)
+		return 0;
 	if (run->device != run->host || (c->progress == PROGRESS_HOOK && run->world.size > 1))
 		return 1;
 	return fmax(0, 1 - (double)c->spare_cores / run->world.sharing);
@@ -119,6 +123,8 @@ static double time_kernels(struct run *run, const struct variant *v)
 	float *out;
 	int64_t n;
 
+	if (run->virtual)
+		return wire_kernel_seconds(run->comm) * (double)run->net.n;
 	if (v->sync.ops->averages_gradients)
 		count = sync_buckets(&v->sync, run->workers, &range);
 	CHECK(compress_init(&c, v->config) == 0);

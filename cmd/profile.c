@@ -13,7 +13,7 @@
 #include "run.h"
 
 static const double PROFILE_SECONDS = 0.6;
-enum { FIT_MOST = 64 << 20 };           /* bytes; longer messages lie on the line */
+enum { FIT_LEAST = 4 << 10, FIT_MOST = 64 << 20 };      /* bytes; longer messages lie on the line */
 
 /* What the trainer queues for a bucket, as far as the network sees it. */
 static void average(struct comm *comm, void *buffer, int64_t bytes)
@@ -22,9 +22,24 @@ static void average(struct comm *comm, void *buffer, int64_t bytes)
 	fit_allreduce(comm, buffer, bytes);
 }
 
+/* The same of the network that the virtual clock goes by. */
+static struct fit modelled(const struct run *run, int64_t most)
+{
+	enum { SIZES = 16 };
+	struct cost_model link = run_link(run, run->world.size);
+	double bytes[SIZES], seconds[SIZES];
+	int count = 0;
+
+	for (double b = FIT_LEAST; count < SIZES && (count == 0 || b <= (double)most); b *= 4, count++) {
+		bytes[count] = b;
+		seconds[count] = link.delay + comm_allreduce_cost(run->comm, &link, b);
+	}
+	return fit_line(bytes, seconds, count);
+}
+
 static void measure(struct run *run, struct schedule_facts *f)
 {
-	int64_t bytes = 4 * run->net.n;
+	int64_t bytes = 4 * run->net.n, most = bytes < FIT_MOST ? bytes : FIT_MOST;
 	struct fit fit;
 
 	if (run->net.times) {
@@ -36,7 +51,7 @@ static void measure(struct run *run, struct schedule_facts *f)
 	f->backward *= slowdown_mean(&run->slowdown);
 	for (int i = 0; i < f->tensors; i++)
 		f->ready[i] *= slowdown_mean(&run->slowdown);
-	fit = comm_fit(run->comm, average, bytes < FIT_MOST ? bytes : FIT_MOST);
+	fit = run->virtual ? modelled(run, most) : comm_fit(run->comm, average, most);
 	f->latency = fit.latency;
 	f->per_byte = fit.per_byte;
 	f->error = fit.error;

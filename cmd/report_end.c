@@ -228,23 +228,36 @@ static void print_one(const char *what, double scale, double predicted, double m
 	note("  %-22s %12.4g %12.4g %9s", what, scale * predicted, scale * measured, error);
 }
 
-static void print_predicted(const struct prediction *p, const struct account *mean)
+/* What came true on the clock that the prediction was made for; exposed: beyond what computing takes. */
+static double came_true(const struct run *run, const struct account *mean, bool exposed)
 {
+	if (run->virtual)
+		return exposed ? mean->virtual.exposed : mean->virtual.step;
+	return exposed ? mean->exposed : mean->wall;
+}
+
+static void print_predicted(const struct run *run, const struct account *mean)
+{
+	const struct prediction *p = &run->predicted;
+	double step = came_true(run, mean, false);
+
 	if (!p->made)
 		return;
 	note("what was predicted at the start (which took %.1f s)", p->took);
-	note("  %-22s %12s %12s %9s", "", "predicted", "measured", "error");
-	print_one("step, ms", 1e3, p->step, mean->wall, 0);
-	print_one("exposed, ms", 1e3, p->exposed, mean->exposed, 0.01 * mean->wall);
+	note("  %-22s %12s %12s %9s", "", "predicted", run->virtual ? "virtual" : "measured", "error");
+	print_one("step, ms", 1e3, p->step, step, 0);
+	print_one("exposed, ms", 1e3, p->exposed, came_true(run, mean, true), 0.01 * step);
 	print_one("sent a step, MB", 1e-6, p->bytes, mean->bytes, 0);
 }
 
-static void predicted_json(const struct prediction *p, const struct account *mean, struct json *j)
+static void predicted_json(const struct run *run, const struct account *mean, struct json *j)
 {
+	const struct prediction *p = &run->predicted;
+
 	if (!p->made)
 		return;
 	json_number(j, "predicted_step_ms", 1e3 * p->step);
-	json_number(j, "prediction_error", error_of(p->step, mean->wall));
+	json_number(j, "prediction_error", error_of(p->step, came_true(run, mean, false)));
 	json_number(j, "predicted_exposed_ms", 1e3 * p->exposed);
 	json_number(j, "predicted_bytes_sent_per_step", p->bytes);
 	json_number(j, "compress_ms", 1e3 * p->kernels);
@@ -308,7 +321,7 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	json_number(&j, "data_ms", 1e3 * mean->data);
 	json_number(&j, "hidden_fraction", hidden(mean->comm, mean->exposed));
 	json_number(&j, "compute_dilation", mean->dilation);
-	predicted_json(&run->predicted, mean, &j);
+	predicted_json(run, mean, &j);
 	json_number(&j, "wall_s", clock_now() - run->started);
 	virtual_json(run, all, mean, &j);
 	json_number(&j, "peak_memory_mb", memory_mb);
@@ -341,6 +354,7 @@ void report_end(struct run *run)
 		mean.data += all[r].data * share;
 		mean.bytes += all[r].bytes * share;
 		mean.dilation += all[r].dilation / n;
+		mean.virtual.step += all[r].virtual.step / n;
 		mean.virtual.computing += all[r].virtual.computing / n;
 		mean.virtual.comm += all[r].virtual.comm / n;
 		mean.virtual.exposed += all[r].virtual.exposed / n;
@@ -352,7 +366,7 @@ void report_end(struct run *run)
 		print_accounts(run, all, &mean);
 		print_virtual(run, all);
 		served_print(&served);
-		print_predicted(&run->predicted, &mean);
+		print_predicted(run, &mean);
 		write_summary(run, all, &mean, memory_mb, sha);
 		note("%.0f images/s, peak memory %.0f MB a rank, test accuracy %.2f %%, parameters %.12s…", images_per_s(run, all), memory_mb,
 		     100 * run->test_accuracy, sha);

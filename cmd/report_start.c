@@ -22,14 +22,14 @@ static void print_batches(const struct run *run)
 	if (!run->speed)
 		return;
 	list = run_batch_list(run);
-	note("batches    proportional to the speeds %s", given ? "given" : "measured just now");
+	note("batches    proportional to the speeds %s", given ? "given" : run->virtual ? "of the virtual clock" : "measured just now");
 	if (run->workers <= 16)
 		note("           the same without measuring: --set 'train.batch=%s'", list);
 	if (run->dir.log && run->world.rank == 0) {
 		fprintf(run->dir.log, "train.batch=%s for the speeds", list);
 		for (int r = 0; r < run->workers; r++)
 			fprintf(run->dir.log, " %.6g", run->speed[r]);
-		fprintf(run->dir.log, " (%s)\n", given ? "given" : "measured, images/s");
+		fprintf(run->dir.log, " (%s)\n", given ? "given" : run->virtual ? "by cluster.slowdown" : "measured, images/s");
 		rundir_flush(run->dir.log, "rank log");
 	}
 	free(list);
@@ -163,6 +163,7 @@ void report_start(struct run *run)
 	if (run->comm->plan && run->world.size > 1)
 		note("all-reduce %s (of the whole model in one piece)", comm_allreduce_way(run->comm, 4.0 * (double)run->net.n));
 	print_world(run);
+	report_clock(run);
 	if (*unused)
 		note("unused     %s: not keys of what is selected", unused);
 	if (run->world.size == 1 && strcmp(config_string(c, "topology.kind"), "ps"))

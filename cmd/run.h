@@ -113,6 +113,7 @@ const char *run_transport(const struct run *);                  /* comm.transpor
 void run_open_clock(struct run *);                              /* device is open, and no stream of it */
 void run_open_wire(struct run *);                               /* comm is open */
 void run_start_clock(struct run *);                             /* training begins */
+void report_clock(const struct run *);                         /* which clock and network hold, where it is not only what is here */
 double run_virtual_now(const struct run *);                     /* of this rank, once the compute stream has run; NAN on the wall clock */
 
 void run_load(struct run *, const struct batch *);              /* the batch into the network */

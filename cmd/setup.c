@@ -353,6 +353,8 @@ int run_bind(struct run *run)
 
 	if (status)
 		return status;
+	if (strcmp(run_transport(run), config_string(run->config, "comm.transport")))
+		snprintf(run->comm_why, sizeof(run->comm_why), "modelled times are told by messages between hosts' memories");
 	run->compute = dev->stream->open(run->device, STREAM_COMPUTE);
 	run->comm = comm_open_over(transport, &run->world, run->device, run->control, &comm);
 	run->comm->delay = config_float(run->config, "comm.delay_ms") * 1e-3;
