@@ -23,7 +23,8 @@ struct compress_ops {
 	const struct option *options;
 	bool only_sums;                 /* it needs nothing but comm_allreduce(): parameter servers do */
 	bool halves;                    /* its values can be sent as c->half says */
-	bool any_cut;                   /* the average does not depend on how the arena is cut: pieces may go as they become final */
+	bool any_cut;                   /* where between tensors the arena is cut makes no difference: pieces may go as they become final */
+	bool plain;                     /* it is the sum, element by element: also tensors, and all-reduces, can be taken apart */
 	size_t state_size;
 	int (*init)(struct compress *, const struct config *);          /* reads the keys; -1: error recorded. No device needed */
 	/* allocates on compress->comm's device: residuals, lists. ranges: all the ranges that average() will see */

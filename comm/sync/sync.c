@@ -97,7 +97,7 @@ static int choose_variant(struct sync *s, const struct config *config)
 	}
 	if (!variant)
 		return refuse_schedule(config, key, "sync.algorithm", s->ops->name, "it is about gradients that are averaged in every step", "ssgd");
-	if (!s->compress.ops->any_cut || s->compress.per_bucket)
+	if (!s->compress.ops->plain)
 		return refuse_schedule(config, key, "compress.method", s->compress.ops->name, "only dense sums can be taken apart", "none");
 	if (strcmp(kind, "all-reduce"))
 		return refuse_schedule(config, key, "topology.kind", kind, "it takes apart all-reduces", "all-reduce");
