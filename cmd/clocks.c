@@ -9,7 +9,6 @@
 #include "../comm/offset.h"
 #include "../comm/wire.h"
 #include "../core/die.h"
-#include "../core/net_times.h"
 #include "../core/timeline.h"
 #include "run.h"
 
@@ -32,6 +31,9 @@ int run_check_clock(const struct run *run)
 
 	if (!is_virtual(run) && !is_emulated(run))
 		return 0;
+	if (is_virtual(run) && config_bool(c, "cluster.compute.sleep"))
+		return refuse(run, "cluster.compute.sleep", "true", "by the virtual clock layers take their times anyway, and really compute",
+		              "leave one of them out");
 	if (is_virtual(run) && is_emulated(run)) {
 		error("cluster.clock = \"virtual\" (%s) and cluster.emulate = true (%s) exclude each other: modelled times are either kept or waited for",
 		      config_origin(c, "cluster.clock"), config_origin(c, "cluster.emulate"));
@@ -89,8 +91,6 @@ void run_start_clock(struct run *run)
 		return;
 	run->device->ops->stream->sync(run->compute);
 	run->device->ops->stream->sync(run->comm->stream);
-	if (run->net.times)             /* a server has none */
-		run->optimizer.seconds = run->net.times->update / (double)run->net.n;
 	timeline_watch(run->compute);
 	timeline_watch(run->comm->stream);
 }

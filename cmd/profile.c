@@ -15,7 +15,8 @@
 static const double PROFILE_SECONDS = 0.6;
 enum { FIT_LEAST = 4 << 10, FIT_MOST = 64 << 20 };      /* bytes; longer messages lie on the line */
 
-/* What the trainer queues for a bucket, as far as the network sees it. */
+/* What the trainer queues for a bucket, as far as the network sees it. A forecast's fit is another one (predict_network()): it is of a step of
+ * a ring, whatever all-reduces here, of shorter messages and without the delay, so that formulas for any number of workers can use it. */
 static void average(struct comm *comm, void *buffer, int64_t bytes)
 {
 	comm_delay(comm);

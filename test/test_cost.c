@@ -182,6 +182,35 @@ static void test_pieces(void)
 	}
 }
 
+/* Two all-reduces for each bucket with a matrix in it, one for the others; each of what its own tensors come to. */
+static void test_powersgd(void)
+{
+	static const char *const fusions[] = { "none", "size", "model" };
+
+	for (int f = 0; f < 3; f++) {
+		struct oracle_setup p = setup_of(&oracle_ssgd, DENSE, 1, "model", "none");
+		double all = 0, last = 0;
+		char what[100];
+
+		p.workers = 1024;
+		p.compressor = &oracle_powersgd;
+		p.compress_key[POWERSGD_RANK] = 2;
+		kit_ranges(&p, "bucket", fusions[f]);
+		for (int r = 0; r < p.ranges; r++, all += last) {
+			bool matrix = false;
+
+			for (int t = 0; t < p.tensors; t++)
+				matrix = matrix || (p.tensor_end[t] > p.offset[r] && p.tensor_end[t] <= p.offset[r] + p.length[r] &&
+				                    oracle_powersgd_matrix(&p, t));
+			last = (matrix ? 2 : 1) * 2 * 1023 * ALPHA + oracle_powersgd_bytes(&p, r) / 1024 * BETA;
+		}
+		snprintf(what, sizeof(what), "ssgd, %s, powersgd: 1024 workers, communication is the longer", fusions[f]);
+		close_to(predicted(&p, "model", fusions[f], 1024, 3e-3), 1e-3 + fmax(all, 2e-3 + last), what);
+		snprintf(what, sizeof(what), "ssgd, %s, powersgd: 1024 workers, the last bucket is seen", fusions[f]);
+		close_to(predicted(&p, "model", fusions[f], 1024, 100), 100 + last, what);
+	}
+}
+
 /* The optimizer's vector takes as long as a dense model, and is waited for. */
 static void test_momentum(void)
 {
@@ -400,6 +429,7 @@ int main(void)
 	test_split();
 	test_priority();
 	test_pieces();
+	test_powersgd();
 	test_momentum();
 	test_servers();
 	test_kernels();

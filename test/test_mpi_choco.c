@@ -12,22 +12,18 @@ static int P, R;
 static const struct oracle_compressor dense = { .name = "none" }, topk = { .name = "topk" };
 
 /* What is sent; the others of the oracle's quantisers vote, or are variants. */
-static const struct oracle_compressor *news_of(int q)
-{
-	if (q < 3)
-		return q == 0 ? &dense : q == 1 ? &topk : &oracle_randomk;
-	return &oracle_quantizers[q - 3].base;
-}
+static const struct oracle_compressor *const lists[] = { &dense, &topk, &oracle_randomk, &oracle_topk_fp16, &oracle_topk_bf16 };
+enum { LISTS = sizeof(lists) / sizeof(*lists), NEWS = LISTS + ORACLE_QUANTIZERS };
 
-enum { NEWS = 3 + ORACLE_QUANTIZERS };
+static const struct oracle_compressor *news_of(int q) { return q < LISTS ? lists[q] : &oracle_quantizers[q - LISTS].base; }
 
 static bool is_operator(const struct oracle_compressor *c) { return strncmp(c->name, "signsgd", 7) != 0; }
 
 static struct oracle_setup choco_setup(const struct oracle_compressor *c, enum oracle_graph graph, double gamma, bool overlap, int optimizer,
                                        const int *batch)
 {
-	bool sparse = c == &topk || c == &oracle_randomk;
-	struct oracle_setup p = setup(&oracle_choco, c == &topk ? TOPK : DENSE, sparse ? 0.1 : 1, 1, optimizer, batch, "bucket", "size");
+	double density = c->digits ? 0.02 : c == &topk || c == &oracle_randomk ? 0.1 : 1;       /* of few roundings none is close */
+	struct oracle_setup p = setup(&oracle_choco, c == &topk ? TOPK : DENSE, density, 1, optimizer, batch, "bucket", "size");
 
 	if (c != &dense && c != &topk)
 		p.compressor = c;
@@ -180,6 +176,7 @@ static void test_agreement(const struct oracle_compressor *c, double gamma, bool
 		return;
 	p.seed = 42;
 	p.end = END;
+	p.density = c->digits ? 0.1 : p.density;
 	trace = train(&p, &how, overlap);
 	for (int64_t j = 0; j < KIT_N; j++)
 		mean[j] = p.weight[R] * (problem_start(&p, j) - trace.moved[j]);
@@ -245,12 +242,15 @@ int main(int argc, char **argv)
 	test_agreement(&topk, 0.1, false);
 	test_agreement(&topk, 0.1, true);
 	test_agreement(&oracle_randomk, 0.1, false);
-	for (int q = 3; q < NEWS; q++)
+	test_agreement(&oracle_topk_fp16, 0.1, false);
+	test_agreement(&oracle_topk_bf16, 0.1, true);
+	for (int q = LISTS; q < NEWS; q++)
 		if (is_operator(news_of(q)))
 			test_agreement(news_of(q), 0.1, q % 2);
 	for (int overlap = 0; overlap < 2; overlap++) {
 		test_resume(&topk, overlap);
 		test_resume(&oracle_randomk, overlap);
+		test_resume(&oracle_topk_fp16, overlap);
 		test_resume(&oracle_quantizers[3].base, overlap);
 	}
 	if (wanted("refused")) {

@@ -255,6 +255,10 @@ static void test_refused(void)
 	refused("only dense sums can be taken apart", "compress.method = \"none\"", (const char *[]){ "schedule.split=true", "compress.method=topk" }, 2);
 	refused("only dense sums can be taken apart", "compress.method = \"none\"",
 	        (const char *[]){ "schedule.priority=true", "compress.method=int8" }, 2);
+	refused("only dense sums can be taken apart", "compress.method = \"none\"",
+	        (const char *[]){ "schedule.priority=true", "compress.method=powersgd" }, 2);
+	refused("only dense sums can be taken apart", "compress.method = \"none\"",
+	        (const char *[]){ "schedule.split=true", "compress.method=powersgd" }, 2);
 	refused("does not go with topology.kind = \"ps\"", "topology.kind = \"all-reduce\"",
 	        (const char *[]){ "schedule.split=true", "topology.kind=ps" }, 2);
 	refused("only the ring is a reduce-scatter and an all-gather", "topology.allreduce = \"ring\"",

@@ -97,7 +97,7 @@ static int choose_variant(struct sync *s, const struct config *config)
 	}
 	if (!variant)
 		return refuse_schedule(config, key, "sync.algorithm", s->ops->name, "it is about gradients that are averaged in every step", "ssgd");
-	if (!s->compress.ops->any_cut || s->compress.per_bucket)
+	if (!s->compress.ops->plain)
 		return refuse_schedule(config, key, "compress.method", s->compress.ops->name, "only dense sums can be taken apart", "none");
 	if (strcmp(kind, "all-reduce"))
 		return refuse_schedule(config, key, "topology.kind", kind, "it takes apart all-reduces", "all-reduce");
@@ -176,8 +176,6 @@ static void cut_pieces(struct sync *s)
 		part += part_end == to;
 		bucket += bucket_end == to;
 	}
-	s->compress.range = s->piece;
-	s->compress.ranges = s->pieces;
 }
 
 void sync_cut(struct sync *s, struct range *part, int parts)
@@ -330,12 +328,8 @@ double sync_ranges_cost(const struct sync *s, const struct range *range, int cou
 {
 	double seconds = 0;
 
-	for (int i = 0; i < count; i++) {
-		struct cost_model one = *m;
-
-		one.n = range[i].n;
-		seconds += s->compress.ops->cost(&s->compress, &one) + m->kernels * (double)range[i].n / (double)s->n + m->delay;
-	}
+	for (int i = 0; i < count; i++)
+		seconds += compress_cost(&s->compress, &range[i], m) + m->kernels * (double)range[i].n / (double)s->n + m->delay;
 	return seconds;
 }
 
