@@ -9,6 +9,7 @@
 #include "../comm/offset.h"
 #include "../comm/wire.h"
 #include "../core/die.h"
+#include "../core/net_times.h"
 #include "../core/timeline.h"
 #include "run.h"
 

@@ -92,6 +92,9 @@ near "$(value local virtual_step_ms)" "$(sum "8 + $(message local 4) / 4")" && n
 ok $? "local, period 4: a quarter of an all-reduce a step, as the formula says: $(value local virtual_step_ms) ms"
 exact delay local --set sync.period=4 --set comm.delay_ms=12 && near "$(value delay virtual_step_ms)" "$(sum "3 + $(value local virtual_step_ms)")" && same local delay
 ok $? "and a quarter of comm.delay_ms: $(value delay virtual_step_ms) ms"
+exact both local --set sync.period=4 --set comm.delay_ms=12 --set sync.momentum=average --set output.predict=true &&
+	near "$(value both virtual_step_ms)" "$(sum "8 + (2 * 12 + $(message both 4) + 0.4) / 4")" && near "$(value both virtual_step_ms)" "$(value both predicted_step_ms)"
+ok $? "the momentum beside it: another delay and another message, forecast and done: $(value both virtual_step_ms) ms"
 exact pipe pipe --set output.predict=true && near "$(value pipe virtual_step_ms)" "$(value pipe predicted_step_ms)" && near "$(value pipe virtual_step_ms)" 8
 ok $? "pipe: a message as long as the next step, hidden: $(value pipe virtual_step_ms) ms"
 
@@ -169,6 +172,7 @@ refused() {
 refused "emulating the virtual clock" 'exclude each other' --set $virtual --set cluster.emulate=true
 refused "NCCL on the virtual clock" 'cluster.clock .* does not go with comm.transport' --set $virtual --set comm.transport=nccl
 refused "emulated NCCL" 'cluster.emulate .* does not go with comm.transport' --set cluster.emulate=true --set comm.transport=nccl
+refused "sleeping on the virtual clock" 'cluster.clock .* does not go with cluster.compute.sleep' --set $virtual --set cluster.compute.sleep=true
 refused "adpsgd on the virtual clock" 'does not go with sync.algorithm' --set $virtual --set sync.algorithm=adpsgd --set topology.kind=gossip
 train 1 alone --set $virtual --set train.max_steps=3 --set train.batch=4 && near "$(value alone virtual_step_ms)" 8; ok $? "one worker alone has a virtual clock, too"
 
