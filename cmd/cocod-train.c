@@ -75,13 +75,33 @@ static int open_directory(struct run *run)
 	return status;
 }
 
-static int run_config(struct config *config, bool dry_run, double started)
+/* Sizes are enough where formulas are. */
+static int predict(struct run *run)
 {
-	struct run run = { .started = started, .dry = dry_run };
+	int status = run->formulas ? 0 : run_bind(run);
+
+	if (!status)
+		status = report_scaling(run);
+	if (run->servers)
+		ps_end(run->comm);
+	return status;
+}
+
+static int run_config(struct config *config, const struct options *options, double started)
+{
+	bool question = options->action == ACTION_PREDICT;
+	struct run run = {
+		.started = started, .dry = question || options->action == ACTION_DRY_RUN, .question = question ? &options->question : NULL,
+	};
 	int status = run_open_world(&run, config);
 
 	if (!status)
 		status = run_open_model(&run);
+	if (question) {
+		status = status ? status : predict(&run);
+		run_close(&run);
+		return status;
+	}
 	if (!status && !run.dry)
 		status = open_directory(&run);
 	if (!status)
@@ -123,7 +143,7 @@ int main(int argc, char **argv)
 		if (launch.rank == 0)
 			config_print(config, stdout);
 	} else {
-		status = run_config(config, options.action == ACTION_DRY_RUN, started);
+		status = run_config(config, &options, started);
 	}
 	config_free(config);
 	options_release(&options);
