@@ -129,7 +129,7 @@ static int proportional_batches(struct run *run)
 			return -1;
 		divide(run, total);
 	}
-	for (int i = 0; i < ROUNDS && !given; i++) {
+	for (int i = 0; i < ROUNDS && !given && !run->formulas; i++) {
 		double mine;
 
 		if (measure_speed(run, run->batch[run->world.rank], &mine))

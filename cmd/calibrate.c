@@ -23,14 +23,15 @@ static const double MEASURE_SECONDS = 1;
 
 static bool profile_given(const struct run *run) { return config_has(run->config, "cluster.compute.profile"); }
 
-static bool sleeps(const struct run *run) { return !run->calibrates && config_bool(run->config, "cluster.compute.sleep"); }
+static bool sleeps(const struct run *run) { return !run->dry && config_bool(run->config, "cluster.compute.sleep"); }
 static bool wanted(const struct run *run) { return !run->calibrates && (run->virtual || sleeps(run) || profile_given(run)); }
 
 /* A file is read by rank 0 alone: nobody needs to carry it to every host. */
 int run_read_times(struct run *run)
 {
 	const struct config *c = run->config;
-	double images = config_float(c, "cluster.compute.images_per_s");
+	const char *key;
+	double images = pace_rate(c, &key);
 
 	if (!wanted(run))
 		return 0;
@@ -45,7 +46,7 @@ int run_read_times(struct run *run)
 		                                            config_origin(c, "cluster.compute.profile"));
 	if (images > 0) {
 		net_times_spread(run->times, &run->net, run->batch[0] / images);
-		snprintf(run->times->from, sizeof(run->times->from), "from cluster.compute.images_per_s, by FLOPs");
+		snprintf(run->times->from, sizeof(run->times->from), "from %s, by FLOPs", key);
 	}
 	return 0;
 }

@@ -143,7 +143,6 @@ void wire_kernels(struct comm *comm, int64_t n)
 		timeline_spend(comm->stream, (double)n * comm->wire->kernel);
 }
 
-double wire_kernel_seconds(const struct comm *comm) { return comm->wire->kernel; }
 
 bool wire_pause(struct comm *comm, double seconds)
 {

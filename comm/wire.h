@@ -33,7 +33,6 @@ void wire_end_collective(struct comm *, double seconds);
 void wire_end_exchange(struct comm *, int to, int64_t send_bytes, int from, int64_t recv_bytes);
 /* Queues what compressing n elements takes; and a pause. False: the caller has to wait for real. */
 void wire_kernels(struct comm *, int64_t n);
-double wire_kernel_seconds(const struct comm *);        /* of an element */
 bool wire_pause(struct comm *, double seconds);
 
 /*

@@ -16,6 +16,8 @@
  * Limits: a worker sends or receives, never both at once, and one server after the other; its link is used in one direction. The
  * servers' links are what all workers share: W workers take W/S times as long as one.
  */
+#include <math.h>
+
 #include "../../core/die.h"
 #include "../../core/range.h"
 #include "ps_request.h"
@@ -139,7 +141,11 @@ double ps_bytes(int64_t n, int servers)
 
 double ps_cost(const struct cost_model *m, double bytes_up, double bytes_down, int servers)
 {
-	double share = (double)m->workers / servers;
+	int group = m->per_node > 1 ? m->per_node : 1, links = (servers + group - 1) / group;
+	double share = fmax((double)m->workers / links, m->workers < group ? m->workers : group);
+	bool inside = m->workers + servers <= group;
 
-	return 2 * m->latency + (bytes_up + bytes_down) * m->per_byte * (share > 1 ? share : 1);
+	if (inside)
+		return 2 * m->intra_latency + (bytes_up + bytes_down) * m->intra_per_byte * fmax((double)m->workers / servers, 1);
+	return 2 * m->latency + (bytes_up + bytes_down) * m->per_byte * share;
 }
