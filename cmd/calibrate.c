@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../core/clock.h"
 #include "../core/die.h"
@@ -23,7 +22,9 @@ static const double MEASURE_SECONDS = 1;
 
 static bool profile_given(const struct run *run) { return config_has(run->config, "cluster.compute.profile"); }
 
-static bool sleeps(const struct run *run) { return !run->dry && config_bool(run->config, "cluster.compute.sleep"); }
+static bool sleeps(const struct run *run) { return config_bool(run->config, "cluster.compute.sleep"); }
+
+/* Layers that sleep, the virtual clock, and predictions where there is a profile. */
 static bool wanted(const struct run *run) { return !run->calibrates && (run->virtual || sleeps(run) || profile_given(run)); }
 
 /* A file is read by rank 0 alone: nobody needs to carry it to every host. */
@@ -77,7 +78,7 @@ static void measure_alone(struct run *run, struct net_times *t)
 		snprintf(t->from, sizeof(t->from), "measured by rank 0 alone, batch %d", run->batch[0]);
 	} else {
 		comm_host_reduce(run->team, &planned, 1, REDUCE_MAX);
-		nanosleep(&(struct timespec){ (time_t)planned, (long)(1e9 * (planned - (double)(time_t)planned)) }, NULL);
+		clock_sleep(clock_now() + planned);
 	}
 }
 

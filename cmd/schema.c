@@ -115,7 +115,8 @@ static const struct option cluster_options[] = {
 	  "the same by models of full width, (\"resnet50=52.9\", \"vgg16=1317\"); those not listed are measured" },
 	{ "compute.compress_ns", OPTION_FLOAT, "0.0", 0, 1e6, NULL,
 	  "for predictions and the virtual clock: nanoseconds that a compressor takes for an element, choosing, packing and adding up; 0: is measured" },
-	{ "compute.sleep", OPTION_BOOL, "false", 0, 0, NULL, "layers sleep for their times and compute nothing: for tests of networks, with more ranks than cores" },
+	{ "compute.sleep", OPTION_BOOL, "false", 0, 0, NULL,
+	  "layers sleep for their times and compute nothing: to try a network with more ranks than cores" },
 	{ "compute.profile", OPTION_STRING, NULL, 0, 0, NULL, "what each layer takes: a file of --calibrate, in place of measuring" },
 	{ 0 },
 };
