@@ -95,7 +95,7 @@ void run_find_times(struct run *run)
 	net_times_scale(t, (double)run->batch[run->world.rank] / run->batch[0]);
 	run->net.times = t;
 	run->optimizer.seconds = t->update;
-	if (!sleeps(run))
+	if (!sleeps(run) || run->formulas)
 		return;
 	run->sleep = net_sleep_open(&run->net, (uint64_t)config_int(run->config, "train.seed"), run->world.rank);
 	run->optimizer.sleeps = true;
