@@ -7,6 +7,7 @@
 #include "die.h"
 #include "optimizer.h"
 #include "timeline.h"
+#include "trace.h"
 
 void optimizer_init(struct optimizer *o, const struct optimizer_ops *ops, const struct config *config)
 {
@@ -56,6 +57,8 @@ void optimizer_step_to(struct optimizer *o, struct stream *s, int64_t offset, in
                        float *x_out, float *const state_out[])
 {
 	CHECK(offset >= 0 && n >= 0 && offset + n <= o->n);
+	trace_begin(s, "update", "parameters", n);
 	timeline_spend(s, (double)n * o->seconds);
 	o->ops->step(o, s, offset, n, g, x, x_out, o->state, state_out);
+	trace_end(s);
 }

@@ -99,6 +99,7 @@ static double cost(const struct cost_model *m, double bytes)
 
 const struct allreduce_ops allreduce_doubling = {
 	.name = "doubling",
+	.title = "recursive doubling all-reduce",
 	.run = doubling_run,
 	.work = work,
 	.vectors = vectors,

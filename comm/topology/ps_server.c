@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "../../core/die.h"
+#include "../../core/trace.h"
 #include "ps_request.h"
 
 struct client {
@@ -98,6 +99,18 @@ static void hold(struct server *v, int64_t n)
 	CHECK(v->n == n);
 }
 
+/* Its span: what the worker wants, and until it has been dealt with. It ends in ps_serve(). */
+static void begin_request(const struct server *v, const struct ps_request *r, int worker)
+{
+	static const char *const name[] = {
+		[PS_REDUCE] = "all-reduce", [PS_ORDERED] = "push in order", [PS_TOTAL] = "read all", [PS_PUSH] = "push",
+		[PS_LOAD] = "load", [PS_TICKET] = "ticket", [PS_END] = "end",
+	};
+
+	trace_on(v->comm->device, r->traced);
+	trace_begin(v->comm->stream, name[r->kind], "worker", worker);
+}
+
 /* The request that comes first, with its payload. Returns whose it is. */
 static int take(struct server *v, int turn)
 {
@@ -110,6 +123,7 @@ static int take(struct server *v, int turn)
 	device(v)->mem->copy(comm->stream, v->request, comm->work, sizeof(*v->request), COPY_TO_HOST);
 	device(v)->stream->sync(comm->stream);
 	c->asks = *v->request;
+	begin_request(v, &c->asks, worker);
 	if (payload(&c->asks)) {
 		c->slot = reserve(v, c->slot, &c->slot_bytes, payload(&c->asks));
 		comm_exchange(comm, -1, NULL, 0, worker, c->slot, payload(&c->asks));
@@ -282,6 +296,7 @@ void ps_serve(struct comm *comm, struct ps_record *record, ps_log_fn *log, void 
 			answer_ticket(&v, worker);
 		else
 			join_round(&v, worker);
+		trace_end(comm->stream);
 		comm->device->ops->stream->sync(comm->stream);
 	}
 	for (int w = 0; w < comm->size; w++)

@@ -85,6 +85,7 @@ static double cost(const struct cost_model *m, double bytes)
 
 const struct allreduce_ops allreduce_tree = {
 	.name = "tree",
+	.title = "tree all-reduce",
 	.run = tree_run,
 	.work = work,
 	.vectors = vectors,
