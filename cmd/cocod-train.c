@@ -98,6 +98,7 @@ static int run_config(struct config *config, bool dry_run, double started)
 			status = run_train(&run);
 		if (!run.dry)
 			report_end(&run);
+		run_write_trace(&run);
 	}
 	run_close(&run);
 	return status;

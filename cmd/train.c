@@ -4,6 +4,7 @@
 #include "../core/clock.h"
 #include "../core/die.h"
 #include "../core/timeline.h"
+#include "../core/trace.h"
 #include "metrics.h"
 
 static bool hook_param_needed(void *context, const struct range *range) { return sync_param_needed(context, range); }
@@ -74,9 +75,23 @@ static void evaluate_aside(struct run *run)
 	metrics_flush(run);
 	metrics_progress_end(run);
 	timeline_pause(run->device, true);
+	trace_phase(run->compute, NULL);
+	trace_whole(run->compute, "evaluation", "step", run->step);
 	run_evaluate(run);
+	trace_end(run->compute);
 	timeline_pause(run->device, false);
 	run_set_aside(run, &before);
+}
+
+static void end_slowdown(struct run *run)
+{
+	bool slow = run->slowdown.factor > 1;
+
+	if (slow)
+		trace_begin(run->compute, "slowdown", NULL, -1);
+	run->aside.exposed += slowdown_end(&run->slowdown, run->device, run->compute);
+	if (slow)
+		trace_end(run->compute);
 }
 
 static void train_step(struct run *run, int64_t t)
@@ -84,6 +99,8 @@ static void train_step(struct run *run, int64_t t)
 	int64_t epoch = run->samples / run_epoch_samples(run);
 	struct batch batch;
 
+	run_trace_step(run, t);
+	trace_begin(run->compute, "batch", NULL, -1);
 	CHECK(loader_next(run->train, &batch));
 	die_step(t);
 	run->sync.lr = lr_at(&run->lr, run_epochs(run, run->samples));
@@ -91,14 +108,16 @@ static void train_step(struct run *run, int64_t t)
 		sync_epoch(&run->sync, epoch);
 	net_set_step(&run->net, t * run->workers + run->world.rank);       /* dropout differs between workers */
 	run_load(run, &batch);
+	trace_end(run->compute);
 	sync_begin(&run->sync, t);
 	run->net.slowness = run->slowdown.factor;
 	if (!run->virtual)
 		slowdown_begin(&run->slowdown, run->device, run->compute);
 	net_pass(&run->net, 1.0f / (float)run->batch[run->world.rank]);
 	if (!run->virtual)
-		run->aside.exposed += slowdown_end(&run->slowdown, run->device, run->compute);
+		end_slowdown(run);
 	sync_step(&run->sync, t);
+	trace_end(run->compute);
 	run_clock(run);
 }
 
@@ -138,6 +157,7 @@ int run_train(struct run *run)
 	run->metrics = metrics_open(run);
 	run->evaluated_at = -1;
 	loader_start(run->train, 0, 0);
+	run_start_trace(run);
 	run->aside = run_counters(run);
 	run_start_clock(run);
 	while (run->samples < run->steps * run->batch_total) {
@@ -164,6 +184,7 @@ int run_serve(struct run *run)
 {
 	double start = clock_now();
 
+	run_start_trace(run);
 	ps_serve(run->comm, &run->served, run->dir.path[0] ? log_arrival : NULL, run);
 	run->spent.wall = clock_now() - start;
 	run->spent.comm = run->device->ops->stream->busy(run->comm->stream);
