@@ -8,7 +8,7 @@
 #include "../core/trace.h"
 #include "trace.h"
 
-enum thread { THREAD_PHASES = 1, THREAD_COMPUTE, THREAD_COMM };
+enum thread { THREAD_PHASES = 1, THREAD_COMPUTE, THREAD_COMM, THREADS = 10 };
 
 struct writer {
 	struct trace_sink *sink;
@@ -17,6 +17,9 @@ struct writer {
 	enum trace_clock clock;
 	int process;
 };
+
+/* No two threads of the file have a number in common, nor has one that of a process, which would make it the main one. */
+static int thread_number(const struct writer *w, enum thread thread) { return THREADS * (w->process + 1) + (int)thread; }
 
 /* The processes of the virtual clock come behind all others. */
 static int process_of(const struct run *run, enum trace_clock clock)
@@ -52,7 +55,7 @@ static void put_time(const struct writer *w, const char *key, int64_t ns)
 
 static void put_head(const struct writer *w, char kind, enum thread thread, int64_t ns)
 {
-	trace_put(w->sink, ", \"ph\": \"%c\", \"pid\": %d, \"tid\": %d", kind, w->process, (int)thread);
+	trace_put(w->sink, ", \"ph\": \"%c\", \"pid\": %d, \"tid\": %d", kind, w->process, thread_number(w, thread));
 	put_time(w, "ts", ns);
 }
 
@@ -126,8 +129,8 @@ static void put_place(const struct writer *w, const char *what, int thread, int 
 
 static void put_thread(const struct writer *w, enum thread thread, const char *name)
 {
-	put_name(w, "thread_name", (int)thread, name);
-	put_place(w, "thread_sort_index", (int)thread, (int)thread);
+	put_name(w, "thread_name", thread_number(w, thread), name);
+	put_place(w, "thread_sort_index", thread_number(w, thread), (int)thread);
 }
 
 static void put_names(const struct writer *w)

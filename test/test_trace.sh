@@ -34,9 +34,10 @@ train 3 split "$@" $on --set schedule.split=true --set 'output.trace_steps=[4, 7
 ok $? "with schedule.split some are"
 train 3 whole "$@" $on --set schedule.fusion=model --set 'output.trace_steps=[4, 7]' && traced whole 'apart=bucket*/forward' 'has=communication/bucket 0'
 ok $? "in one piece there is a single bucket"
-train 2 thread --set sync.algorithm=ssgd --set comm.progress=thread $on --set output.trace_steps=4 --set train.max_steps=10 && traced thread processes=2 'flows>=8'
-ok $? "driven by a thread"
-said 'trace of steps 6 to 9 '; ok $? "a number of steps: the last ones of a short run"
+train 2 thread --set sync.algorithm=ssgd --set comm.progress=thread $on --set output.trace_steps=4 --set train.max_steps=10 &&
+	said 'trace of steps 6 to 9 '
+ok $? "a number of steps: the last ones of a short run"
+traced thread processes=2 'flows>=8'; ok $? "driven by a thread"
 
 # ---- models ----
 
