@@ -203,7 +203,7 @@ $(BUILD)/test/%: $(BUILD)/test/%.o $(BUILD)/libcocod.a
 	@echo "  LINK  $@"
 	$(Q)$(CC) -o $@ $^ $(LIBS)
 
-tests: $(TESTS) $(BENCHES) $(CUDA_CHECKS)
+tests: $(TESTS) $(BENCHES) $(CUDA_CHECKS) $(BUILD)/test/trace_check
 
 check: all tests $(if $(shell command -v $(CXX) 2>/dev/null),emulated)
 	$(Q)BUILD=$(BUILD) CUDA=$(CUDA) ONEDNN=$(ONEDNN) ASAN=$(ASAN) TSAN=$(TSAN) CC=$(CC) test/run $(ONLY)

@@ -126,6 +126,7 @@ static int run_config(struct config *config, const struct options *options, doub
 			status = run_train(&run);
 		if (!run.dry)
 			report_end(&run);
+		run_write_trace(&run);
 	}
 	run_close(&run);
 	return status;

@@ -39,6 +39,16 @@ struct prediction {
 	double took;                    /* finding it out */
 };
 
+/* output.trace: see trace.c. */
+struct trace_reading {
+	double at, offset, uncertain;   /* own clock; what makes it rank 0's; by how much that may be wrong; seconds */
+};
+struct run_trace {
+	int64_t first, last;            /* own steps that are traced */
+	double origin;                  /* the beginning of training on rank 0's clock */
+	struct trace_reading clock[2];  /* at the beginning and at the end */
+};
+
 struct run {
 	struct config *config;
 	double started;                 /* clock_now() when the program began */
@@ -80,6 +90,7 @@ struct run {
 
 	struct rundir dir;
 	struct metrics *metrics;
+	struct run_trace trace;
 	struct ps_record served;        /* a server's */
 
 	int64_t step;                   /* own ones, done so far */
@@ -119,6 +130,14 @@ void run_open_wire(struct run *);                               /* comm is open 
 void run_start_clock(struct run *);                             /* training begins */
 void report_clock(const struct run *);                         /* which clock and network hold, where it is not only what is here */
 double run_virtual_now(const struct run *);                     /* of this rank, once the compute stream has run; NAN on the wall clock */
+
+/* trace.c: output.trace; all do nothing without it. start and write: all ranks together. */
+int run_check_trace(const struct run *);                        /* -1: error recorded, alike on all ranks */
+void run_open_trace(struct run *);                              /* device is open, and no stream of it; behind run_open_clock() */
+void run_start_trace(struct run *);                             /* training begins */
+void run_trace_step(struct run *, int64_t t);                   /* begins the span of step t */
+double run_trace_time(const struct run *, double at);           /* of this process's clock_now(): seconds since training began, on rank 0's */
+void run_write_trace(struct run *);                             /* when all is over: trace.json */
 
 void run_load(struct run *, const struct batch *);              /* the batch into the network */
 void run_clock(struct run *);                                   /* brings run->spent up to now */

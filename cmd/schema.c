@@ -127,6 +127,10 @@ static const struct option output_options[] = {
 	{ "overwrite", OPTION_BOOL, "false", 0, 0, NULL, "write over an earlier run in that folder" },
 	{ "tensorboard", OPTION_BOOL, "true", 0, 0, NULL, "also write an event file for TensorBoard" },
 	{ "predict", OPTION_BOOL, "true", 0, 0, NULL, "several workers: measure before the first step what one will take, and whether compressing pays" },
+	{ "trace", OPTION_BOOL, "false", 0, 0, NULL, "write trace.json: what each rank did when, for ui.perfetto.dev or chrome://tracing" },
+	{ "trace_steps", OPTION_INT | OPTION_LIST, "20", 0, MANY, NULL,
+	  "trace: how many steps, behind the first 10; or the first and the last one, counted from 0: [100, 119]" },
+	{ "trace_most", OPTION_INT, "100000", 1, 1e8, NULL, "trace: places for events of a kind on each rank; 120 bytes of memory each" },
 	{ "log_every", OPTION_INT, "20", 1, 1e9, NULL, "steps between two rows of metrics.csv" },
 	{ 0 },
 };

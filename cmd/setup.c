@@ -109,8 +109,10 @@ static int open_devices(struct run *run, struct device_config *c)
 	if (run->world.size == 1)
 		c->progress = small.progress = PROGRESS_HOOK;   /* nothing to overlap: no thread for it */
 	run->device = open_device(kind_of(run), c);
-	if (run->device)
+	if (run->device) {
 		run_open_clock(run);
+		run_open_trace(run);
+	}
 	/* A device whose streams the host drives is a CPU. */
 	run->host = run->device && run->device->ops->stream->progress ? run->device : open_named("cpu", &small);
 	run->control = run->team = comm_open(&run->world, run->host);
@@ -195,7 +197,7 @@ int run_open_world(struct run *run, struct config *config)
 			fputs(errors_text(), stderr);
 		return STATUS_COMM;
 	}
-	if (check_world_size(run) || choose_servers(run) || run_check_clock(run) || pace_check(config)) {
+	if (check_world_size(run) || choose_servers(run) || run_check_clock(run) || run_check_trace(run) || pace_check(config)) {
 		if (run->world.rank == 0)
 			fputs(errors_text(), stderr);
 		return STATUS_CONFIG;

@@ -206,6 +206,7 @@ static void oktopk_average(struct compress *c, const struct range *range, const 
 		place->since = 0;
 	}
 	exact = place->since++ % o->every == 0 || k == n;
+	trace_begin(s, "select", "values", k);
 	if (exact) {
 		dev->sparse->topk(s, n, k, in + range->offset, residual, o->base.own, o->base.work);
 		dev->sparse->quantiles(s, k, o->base.own, comm->size, local, o->own_bound);
@@ -213,6 +214,7 @@ static void oktopk_average(struct compress *c, const struct range *range, const 
 	} else {
 		dev->sparse->select(s, n, k, local, in + range->offset, residual, o->base.own, o->base.work);
 	}
+	trace_end(s);
 	split_and_reduce(c, range, k, bound);
 	gather(c, n, k, global, out + range->offset);
 	if (exact)

@@ -171,6 +171,7 @@ static void mix(struct sync *s)
 	struct choco *state = s->state;
 	const struct vec_ops *vec = s->device->ops->vec;
 
+	sync_phase(s, "gossip step");
 	s->device->ops->stream->wait(s->compute, state->done);
 	for (int i = 0; i < state->degree; i++) {
 		double share = gossip_mixing(s->weight[s->comm->rank], s->weight[neighbour(s, i)], state->degree);
@@ -190,12 +191,15 @@ static void choco_step(struct sync *s, int64_t t)
 		return;
 	if (state->overlap)
 		mix(s);
+	sync_phase(s, "difference to the public copy");
 	s->device->ops->vec->diff(s->compute, s->n, s->x, state->public, state->news);
 	comm_fork(s->comm, s->compute);
+	trace_begin(s->comm->stream, "gossip", "neighbours", state->degree);
 	comm_delay(s->comm);
 	for (int i = 0; i < s->pieces; i++)
 		exchange(s, &s->piece[i]);
 	comm_mark(s->comm, state->done);
+	trace_end(s->comm->stream);
 	if (!state->overlap)
 		mix(s);
 }

@@ -23,6 +23,7 @@
  * is S-SGD.
  */
 #include "../../core/die.h"
+#include "../../core/trace.h"
 #include "lazy.h"
 
 struct split {
@@ -68,10 +69,12 @@ static bool split_grad_ready(struct sync *s, const struct range *range)
 		if (bucket->offset + bucket->n > state->ready)
 			break;
 		comm_fork(s->comm, s->compute);
+		trace_begin(s->comm->stream, "bucket", NULL, state->launched);
 		comm_delay_half(s->comm);
 		if (s->comm->size > 1)
 			s->device->ops->vec->scale(s->comm->stream, bucket->n, (float)s->weight[s->comm->rank], g, g);
 		comm_reduce_scatter(s->comm, g, bucket->n, DTYPE_F32, REDUCE_SUM);
+		trace_end(s->comm->stream);
 		state->launched++;
 	}
 	return state->launched > before;
@@ -85,9 +88,11 @@ static void split_step(struct sync *s, int64_t t)
 	(void)t;
 	CHECK(state->launched == lazy->buckets);
 	for (int i = lazy->buckets - 1; i >= 0; i--) {
+		trace_begin(s->comm->stream, "bucket", NULL, i);
 		comm_delay_half(s->comm);
 		comm_gather_sums(s->comm, s->g + lazy->bucket[i].offset, lazy->bucket[i].n, DTYPE_F32);
 		comm_mark(s->comm, lazy->done[i]);
+		trace_end(s->comm->stream);
 	}
 	lazy_step(lazy, s);
 	state->launched = 0;

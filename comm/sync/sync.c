@@ -7,6 +7,7 @@
 
 #include "../../core/config.h"
 #include "../../core/die.h"
+#include "../../core/trace.h"
 #include "sync.h"
 
 const struct sync_ops *sync_find(const char *name)
@@ -241,8 +242,12 @@ int64_t sync_claim(struct sync *s, int64_t t, int64_t until)
 	return s->ops->claim ? s->ops->claim(s, until) : t * s->batch_total;
 }
 
+/* Between its phases a worker computes. */
+static void phase_of_step(struct sync *s) { sync_phase(s, s->ops->averages_gradients ? "gradient" : "local steps"); }
+
 void sync_begin(struct sync *s, int64_t t)
 {
+	phase_of_step(s);
 	if (s->ops->begin)
 		s->ops->begin(s, t);
 }
@@ -257,7 +262,11 @@ bool sync_grad_ready(struct sync *s, const struct range *range)
 	return s->ops->grad_ready && s->ops->grad_ready(s, range);
 }
 
-void sync_step(struct sync *s, int64_t t) { s->ops->step(s, t); }
+void sync_step(struct sync *s, int64_t t)
+{
+	s->ops->step(s, t);
+	phase_of_step(s);
+}
 
 void sync_settle(struct sync *s)
 {
@@ -291,10 +300,12 @@ void sync_optimize(struct sync *s)
 static void average_between(struct sync *s, int64_t from, int64_t to, const float *in, float *out, struct event *done)
 {
 	comm_fork(s->comm, s->compute);
+	trace_begin(s->comm->stream, "average", "parameters", to - from);
 	for (int i = 0; i < s->pieces; i++)
 		if (s->piece[i].offset >= from && s->piece[i].offset < to)
 			compress_average(&s->compress, &s->piece[i], in, out);
 	comm_mark(s->comm, done);
+	trace_end(s->comm->stream);
 }
 
 void sync_average(struct sync *s, const float *in, float *out, struct event *done) { average_between(s, 0, s->n, in, out, done); }

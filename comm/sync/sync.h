@@ -18,6 +18,7 @@
 #define COCOD_SYNC_H
 
 #include "../../core/optimizer.h"
+#include "../../core/trace.h"
 #include "../compress/compress.h"
 #include "../schedule/schedule.h"
 
@@ -163,6 +164,8 @@ void sync_mean_model(struct sync *, float *out);
 void sync_sum(struct sync *, float *v);                         /* v = sum over the workers of v, in stream order of `compute` */
 /* A decision from measured times, good from step t on: such a run repeats only by its log. what: the name, value: what was decided. */
 void sync_log(struct sync *, int64_t t, const char *what, int64_t value, const char *why, ...) __attribute__((format(printf, 5, 6)));
+/* For the trace: what the worker does from here on, in the paper's words; until the step ends or the next phase begins. */
+static inline void sync_phase(struct sync *s, const char *name) { trace_phase(s->compute, name); }
 float *sync_vector(struct sync *);                              /* a zeroed arena of n on the device; freed with mem->free */
 
 #endif

@@ -136,6 +136,7 @@ double doubling_cost(const struct cost_model *m, double bytes)
 
 const struct allreduce_ops allreduce_doubling = {
 	.name = "doubling",
+	.title = "recursive doubling all-reduce",
 	.run = doubling_run,
 	.work = work,
 	.vectors = vectors,

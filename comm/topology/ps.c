@@ -20,6 +20,7 @@
 
 #include "../../core/die.h"
 #include "../../core/range.h"
+#include "../../core/trace.h"
 #include "ps_request.h"
 
 void ps_open(struct comm *comm, int servers)
@@ -45,8 +46,11 @@ void ps_shard(int64_t n, int servers, int server, int64_t *from, int64_t *to)
 /* The request lies in device memory, like all that is sent; the stream writes the next one when this one is gone. */
 static void ask(struct comm *comm, int server, const struct ps_request *r)
 {
-	comm->device->ops->mem->set(comm->stream, comm->work, r, sizeof(*r));
-	comm_exchange(comm, comm->size + server, comm->work, sizeof(*r), -1, NULL, 0);
+	struct ps_request mine = *r;
+
+	mine.traced = trace_is_on(comm->device);
+	comm->device->ops->mem->set(comm->stream, comm->work, &mine, sizeof(mine));
+	comm_exchange(comm, comm->size + server, comm->work, sizeof(mine), -1, NULL, 0);
 }
 
 static void take_ticket(struct comm *comm, struct ps_ticket *ticket)

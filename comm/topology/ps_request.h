@@ -22,6 +22,7 @@ struct ps_request {
 	int64_t clock, least;   /* PS_LOAD: of that worker from now on; samples of all tickets */
 	int64_t until;          /* the last server answers with a ticket for `uses` steps of `batch` samples, too; 0: it does not */
 	int64_t batch;
+	int64_t traced;         /* the worker's trace is on: what it asks for is kept in the server's, too */
 };
 
 #endif

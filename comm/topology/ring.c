@@ -139,6 +139,7 @@ static double vectors(int workers) { return 2.0 * (workers - 1) / workers; }
 
 const struct allreduce_ops allreduce_ring = {
 	.name = "ring",
+	.title = "ring all-reduce",
 	.run = ring_allreduce,
 	.work = work,
 	.vectors = vectors,

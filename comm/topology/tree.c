@@ -92,6 +92,7 @@ double tree_cost(const struct cost_model *m, double bytes)
 
 const struct allreduce_ops allreduce_tree = {
 	.name = "tree",
+	.title = "tree all-reduce",
 	.run = tree_run,
 	.work = work,
 	.vectors = vectors,
