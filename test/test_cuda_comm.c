@@ -244,14 +244,14 @@ static void train(struct kit *kit, struct oracle_setup *p, const char *scope, co
 	struct manner how = { .steps = 8, .look = !lazy, .lazy = lazy, .batch = uneven };
 	double error = 0, bound = bound_through(p->compressor);
 	struct oracle_run want = oracle_run(p, &how);
-	struct trace trace;
+	struct course trace;
 
-	trace_open(&trace, how.steps, KIT_N);
+	course_open(&trace, how.steps, KIT_N);
 	kit_train(kit, p, scope, "size", &how, &trace);
 	for (int64_t j = 0; j < how.steps * KIT_N; j++)
 		error = worst(error, fabs(trace.x[j] - want.x[j]));
 	all_ok(error <= bound, "%s: %s with %s, unequal batches: at most %.1e from the oracle", over, p->algorithm->name, compressor, error);
-	trace_close(&trace);
+	course_close(&trace);
 	oracle_run_free(&want);
 }
 
