@@ -26,11 +26,11 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double time_of_pass(struct run *run, struct slowdown *slowdown, struct net *net, struct stream *compute, int batch)
+static double time_of_pass(struct run *run, int64_t pass, struct slowdown *slowdown, struct net *net, struct stream *compute, int batch)
 {
 	double begin = clock_now();
 
-	slowdown_begin(slowdown, run->device, compute);
+	slowdown_begin(slowdown, pass, run->device, compute);
 	net_pass(net, 1.0f / (float)batch);
 	slowdown_end(slowdown, run->device, compute);
 	run->device->ops->stream->sync(compute);
@@ -62,12 +62,14 @@ static int measure_speed(struct run *run, int batch, double *speed)
 	label = xcalloc((size_t)batch, sizeof(*label));
 	net_load(&net, image, label);
 	for (int i = 0; i < WARM_UP; i++)
-		time_of_pass(run, &none, &net, compute, batch);
+		time_of_pass(run, i, &none, &net, compute, batch);
 	seconds = xcalloc(PASSES_MOST, sizeof(*seconds));
 	comm_barrier(run->team);
 	began = clock_now();
-	while (passes < PASSES || (passes < PASSES_MOST && clock_now() - began < MEASURE_SECONDS))
-		seconds[passes++] = time_of_pass(run, &run->slowdown, &net, compute, batch);
+	while (passes < PASSES || (passes < PASSES_MOST && clock_now() - began < MEASURE_SECONDS)) {
+		seconds[passes] = time_of_pass(run, passes, &run->slowdown, &net, compute, batch);
+		passes++;
+	}
 	qsort(seconds, (size_t)passes, sizeof(*seconds), by_value);
 	*speed = batch / seconds[passes / 2];
 	free(seconds);
@@ -139,7 +141,7 @@ static int listed_batches(struct run *run)
 		return hint("write train.batch = \"proportional\", or a list of numbers");
 	}
 	count = config_list(run->config, "train.batch", NULL, 0);
-	if (config_type(run->config, "train.batch") == OPTION_LIST && count != n) {
+	if (config_type(run->config, "train.batch") == OPTION_LIST && count != n && !run->calibrates) {
 		error("train.batch (%s) lists %d batch sizes, but %d worker%s", config_origin(run->config, "train.batch"), count, n,
 		      n == 1 ? " trains" : "s train");
 		return hint("give one number for all workers, or one for each");
@@ -154,11 +156,16 @@ static int listed_batches(struct run *run)
 
 static int read_slowdown(struct run *run)
 {
-	int count = config_list(run->config, "cluster.slowdown", NULL, 0);
+	int count = run->calibrates ? 0 : config_list(run->config, "cluster.slowdown", NULL, 0);
 	double *list = xcalloc((size_t)count + 1, sizeof(*list));
 
 	config_list(run->config, "cluster.slowdown", list, count);
-	run->slowdown.factor = run->world.rank < count ? list[run->world.rank] : 1;
+	run->slowdown = (struct slowdown){
+		.factor = run->world.rank < count ? list[run->world.rank] : 1,
+		.jitter = run->calibrates ? 0 : config_float(run->config, "cluster.jitter"),
+		.seed = (uint64_t)config_int(run->config, "train.seed"),
+		.rank = run->world.rank,
+	};
 	free(list);
 	if (count <= run->workers)
 		return 0;

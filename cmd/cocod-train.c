@@ -13,6 +13,7 @@
 
 #include "../core/clock.h"
 #include "../core/die.h"
+#include "calibrate.h"
 #include "options.h"
 #include "run.h"
 #include "schema.h"
@@ -75,9 +76,9 @@ static int open_directory(struct run *run)
 	return status;
 }
 
-static int run_config(struct config *config, bool dry_run, double started)
+static int run_config(struct config *config, const struct options *options, double started)
 {
-	struct run run = { .started = started, .dry = dry_run };
+	struct run run = { .started = started, .dry = options->action != ACTION_TRAIN, .calibrates = options->action == ACTION_CALIBRATE };
 	int status = run_open_world(&run, config);
 
 	if (!status)
@@ -86,7 +87,9 @@ static int run_config(struct config *config, bool dry_run, double started)
 		status = open_directory(&run);
 	if (!status)
 		status = run_bind(&run);
-	if (!status) {
+	if (!status && run.calibrates) {
+		status = run_calibrate(&run, options->profile);
+	} else if (!status) {
 		report_start(&run);
 		if (!run.dry)
 			report_predict(&run);
@@ -123,7 +126,7 @@ int main(int argc, char **argv)
 		if (launch.rank == 0)
 			config_print(config, stdout);
 	} else {
-		status = run_config(config, options.action == ACTION_DRY_RUN, started);
+		status = run_config(config, &options, started);
 	}
 	config_free(config);
 	options_release(&options);

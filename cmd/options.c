@@ -10,12 +10,14 @@ static const struct flag {
 	const char *name;
 	enum action action;
 	const char *help;
+	const char *value;              /* what may follow; NULL: nothing */
 } flags[] = {
-	{ "--dry-run", ACTION_DRY_RUN, "check everything; print layers, memory, bytes and predicted times; train nothing" },
-	{ "--print-config", ACTION_PRINT_CONFIG, "print the config as resolved, with all defaults, in the config's own syntax" },
-	{ "--list", ACTION_LIST, "list models, data sets, devices and algorithms with their papers and keys" },
-	{ "--version", ACTION_VERSION, "print the version, the devices and the libraries" },
-	{ "--help", ACTION_HELP, "print this" },
+	{ "--dry-run", ACTION_DRY_RUN, "check everything; print layers, memory, bytes and predicted times; train nothing", NULL },
+	{ "--calibrate", ACTION_CALIBRATE, "measure what each layer takes on this machine; write it to FILE, for cluster.compute.profile", "[=FILE]" },
+	{ "--print-config", ACTION_PRINT_CONFIG, "print the config as resolved, with all defaults, in the config's own syntax", NULL },
+	{ "--list", ACTION_LIST, "list models, data sets, devices and algorithms with their papers and keys", NULL },
+	{ "--version", ACTION_VERSION, "print the version, the devices and the libraries", NULL },
+	{ "--help", ACTION_HELP, "print this", NULL },
 };
 
 enum { FLAGS = sizeof flags / sizeof *flags };
@@ -28,7 +30,7 @@ void options_help(FILE *out)
 	      out);
 	fprintf(out, "  %-18s %s\n", "--set KEY=VALUE", "override a key of the config, e.g. --set sync.period=8; may be repeated");
 	for (int i = 0; i < FLAGS; i++)
-		fprintf(out, "  %-18s %s\n", flags[i].name, flags[i].help);
+		fprintf(out, "  %s%-*s %s\n", flags[i].name, 18 - (int)strlen(flags[i].name), flags[i].value ? flags[i].value : "", flags[i].help);
 	fputs("\nexit status: 0 done, 1 failure at run time, 2 command line or config, 3 data, 4 loss not finite, 5 communication\n", out);
 }
 
@@ -62,12 +64,16 @@ static const struct flag *find_flag(const char *arg, size_t length)
 
 static void take_flag(struct options *o, const struct flag *f, const char *arg)
 {
-	static const char *const names[] = { "training", "--dry-run", "--print-config", "--list", "--version", "--help" };
+	static const char *const names[] = { "training", "--dry-run", "--calibrate", "--print-config", "--list", "--version", "--help" };
 
-	if (strchr(arg, '=')) {
-		error("%s takes no value (%s)", f->name, arg);
+	const char *value = strchr(arg, '=');
+
+	if (value && (!f->value || !value[1])) {
+		error(f->value ? "%s: a file is missing (%s)" : "%s takes no value (%s)", f->name, arg);
 		return;
 	}
+	if (value)
+		o->profile = value + 1;
 	if (o->action == ACTION_HELP || f->action == o->action)         /* --help goes before everything */
 		return;
 	if (o->action != ACTION_TRAIN && f->action != ACTION_HELP)
@@ -93,7 +99,8 @@ static void take_file(struct options *o, const char *arg)
 /* What belongs together: an action that needs a config has one, the others have none. */
 static void check_file(const struct options *o)
 {
-	bool needs = o->action == ACTION_TRAIN || o->action == ACTION_DRY_RUN || o->action == ACTION_PRINT_CONFIG;
+	bool needs = o->action == ACTION_TRAIN || o->action == ACTION_DRY_RUN || o->action == ACTION_CALIBRATE ||
+	             o->action == ACTION_PRINT_CONFIG;
 
 	if (needs && !o->path) {
 		error("no config file is given%s", o->sets ? ", only --set" : "");

@@ -4,13 +4,14 @@
 
 #include <stdio.h>
 
-enum action { ACTION_TRAIN, ACTION_DRY_RUN, ACTION_PRINT_CONFIG, ACTION_LIST, ACTION_VERSION, ACTION_HELP };
+enum action { ACTION_TRAIN, ACTION_DRY_RUN, ACTION_CALIBRATE, ACTION_PRINT_CONFIG, ACTION_LIST, ACTION_VERSION, ACTION_HELP };
 
 struct options {
 	enum action action;
 	const char *path;               /* the config file; NULL for --list, --version, --help */
 	const char **set;               /* KEY=VALUE of each --set, in order */
 	int sets;
+	const char *profile;            /* --calibrate=FILE; NULL: none */
 };
 
 /* Returns -1 after recording every mistake (die.h). */

@@ -9,12 +9,20 @@
 #include "../core/clock.h"
 #include "../core/die.h"
 #include "../core/layer.h"
+#include "../core/net_times.h"
 #include "pace.h"
 
 enum { PASSES = 3, UPDATED = 4 << 20 };
 static const double LONG = 0.5, VERY_LONG = 1;  /* seconds after which there is no further pass; of a first pass that must do */
 
 bool pace_given(const struct run *run) { return config_float(run->config, "cluster.compute.images_per_s") > 0; }
+
+bool pace_measured(const struct run *run) { return !run->net.times && !pace_given(run); }
+
+const char *pace_source(const struct run *run)
+{
+	return run->net.times ? run->net.times->from : pace_given(run) ? "from cluster.compute.images_per_s" : "measured here";
+}
 
 /* Forward, and all together, kernel by kernel. */
 static struct pace time_layers(struct run *run)
@@ -72,12 +80,12 @@ static void speed_up(struct run *run, struct pace *pace)
 }
 
 /* On the first part of a long model: what it takes is in proportion, and scratch memory stays small. */
-static double time_optimizer(struct run *run)
+double pace_update(struct run *run)
 {
 	const struct mem_ops *mem = run->device->ops->mem;
 	int64_t n = run->net.n < UPDATED ? run->net.n : UPDATED;
 	struct optimizer *o = &run->optimizer;
-	float *state[OPTIMIZER_SLOTS] = { 0 };
+	float *state[OPTIMIZER_SLOTS] = { 0 }, *x = mem->alloc(run->device, (size_t)n * sizeof(float));
 	double best = INFINITY;
 	int64_t t = o->t;
 
@@ -87,11 +95,12 @@ static double time_optimizer(struct run *run)
 		double start = clock_now();
 
 		optimizer_begin(o, run->compute, 0);
-		optimizer_step_to(o, run->compute, 0, n, run->net.g, run->net.x, run->mean_x, state);
+		optimizer_step_to(o, run->compute, 0, n, run->net.g, run->net.x, x, state);
 		run->device->ops->stream->sync(run->compute);
 		best = fmin(best, clock_now() - start);
 	}
 	o->t = t;
+	mem->free(run->device, x);
 	for (int i = 0; i < OPTIMIZER_SLOTS; i++)
 		mem->free(run->device, state[i]);
 	return best * (double)run->net.n / (double)n;
@@ -106,7 +115,7 @@ static void forget_layers(struct net *net)
 	}
 }
 
-static struct pace measure(struct run *run)
+struct pace pace_measure(struct run *run)
 {
 	const struct mem_ops *mem = run->device->ops->mem;
 	size_t bytes = (size_t)run->net.buffer_n * sizeof(float);
@@ -121,7 +130,7 @@ static struct pace measure(struct run *run)
 	run_load(run, &batch);
 	pace = best_layers(run);
 	speed_up(run, &pace);
-	pace.backward += time_optimizer(run);
+	pace.backward += pace_update(run);
 	if (bytes)
 		mem->copy(run->compute, run->net.buffer, run->mean_buffer, bytes, COPY_DEVICE);
 	net_take_stats(&run->net);
@@ -134,12 +143,14 @@ struct pace pace_find(struct run *run)
 	double images = config_float(run->config, "cluster.compute.images_per_s"), batch = run->batch[run->world.rank];
 	struct pace mine, *all = xcalloc((size_t)run->workers, sizeof(*all)), worst;
 
-	if (pace_given(run))
+	if (run->net.times)
+		mine = (struct pace){ net_times_forward(run->net.times), net_times_backward(run->net.times) + run->net.times->update, 0 };
+	else if (pace_given(run))
 		mine = (struct pace){ .forward = batch / images / 3, .backward = batch / images * 2 / 3 };
 	else
-		mine = measure(run);
-	mine.forward *= run->slowdown.factor;
-	mine.backward *= run->slowdown.factor;
+		mine = pace_measure(run);
+	mine.forward *= slowdown_mean(&run->slowdown);
+	mine.backward *= slowdown_mean(&run->slowdown);
 	comm_host_gather(run->team, &mine, all, sizeof(mine));
 	worst = all[0];
 	for (int r = 1; r < run->workers; r++)

@@ -10,11 +10,18 @@ struct pace {
 };
 
 /*
- * From cluster.compute.images_per_s, else measured: passes over the first batch, all workers at the same time since they may share a
+ * From the times of layers (calibrate.h) if somebody has asked for them, else from cluster.compute.images_per_s, else measured: passes over the first batch, all workers at the same time since they may share a
  * machine. All workers together; the same numbers on all. Leaves everything as it was but for the gradients, which are the first
  * batch's, and the loader, which must be started anew.
  */
 struct pace pace_find(struct run *);
-bool pace_given(const struct run *);
+/* Was it, or is it going to be, measured here, so that gradients of the first batch are there? And in words. */
+bool pace_measured(const struct run *);
+const char *pace_source(const struct run *);
+bool pace_given(const struct run *);            /* cluster.compute.images_per_s */
+
+/* The pieces. Measured, of this rank, without cluster.slowdown; and the optimizer's seconds on the whole arena. */
+struct pace pace_measure(struct run *);
+double pace_update(struct run *);
 
 #endif

@@ -127,7 +127,7 @@ static double time_kernels(struct run *run, const struct variant *v)
 	out = mem->alloc(run->device, (size_t)n * sizeof(float));
 	compress_bind(&c, run->comm, run->sync.weight, sample, count, n);
 	run->device->ops->stream->sync(run->comm->stream);
-	seconds = compress_kernels(&c, sample, count, pace_given(run) ? run->net.x : run->net.g, out) * (double)run->net.n / (double)n;
+	seconds = compress_kernels(&c, sample, count, pace_measured(run) ? run->net.g : run->net.x, out) * (double)run->net.n / (double)n;
 	compress_release(&c);
 	mem->free(run->device, out);
 	free(sample);
@@ -245,7 +245,7 @@ void predict_print_compute(const struct run *run, const struct pace *pace)
 {
 	note("compute    %.2f ms a step of %d images (forward %.2f, backward and update %.2f), %s", 1e3 * (pace->forward + pace->backward),
 	     run->batch[pace->slowest], 1e3 * pace->forward, 1e3 * pace->backward,
-	     pace_given(run) ? "from cluster.compute.images_per_s" : "measured here");
+	     pace_source(run));
 	if (run->workers > 1)
 		note("           by rank %d, the slowest; %.6g images a worker on average", pace->slowest, (double)run->batch_total / run->workers);
 }

@@ -9,6 +9,7 @@
 
 #include "../comm/fit.h"
 #include "../core/die.h"
+#include "../core/net_times.h"
 #include "run.h"
 
 static const double PROFILE_SECONDS = 0.6;
@@ -26,10 +27,15 @@ static void measure(struct run *run, struct schedule_facts *f)
 	int64_t bytes = 4 * run->net.n;
 	struct fit fit;
 
-	comm_barrier(run->team);
-	f->backward = run->slowdown.factor * net_profile(&run->net, PROFILE_SECONDS, f->ready);
+	if (run->net.times) {
+		f->backward = net_times_profile(run->net.times, &run->net, f->ready);
+	} else {
+		comm_barrier(run->team);
+		f->backward = net_profile(&run->net, PROFILE_SECONDS, f->ready);
+	}
+	f->backward *= slowdown_mean(&run->slowdown);
 	for (int i = 0; i < f->tensors; i++)
-		f->ready[i] *= run->slowdown.factor;
+		f->ready[i] *= slowdown_mean(&run->slowdown);
 	fit = comm_fit(run->comm, average, bytes < FIT_MOST ? bytes : FIT_MOST);
 	f->latency = fit.latency;
 	f->per_byte = fit.per_byte;

@@ -10,7 +10,7 @@
 struct place {
 	char host[64], device[224];
 	int local_rank, threads, cores;
-	double slowdown;
+	double slowdown, jitter;
 };
 
 /* The decision that measured speeds led to, and how to have it again without measuring. */
@@ -47,11 +47,13 @@ static void print_places(const struct run *run, const struct place *all)
 	note("transport  %s: %s", run->comm ? run->comm->ops->name : run->world.transport->name, run->comm_why);
 	print_batches(run);
 	for (int r = 0; r < run->workers; r++) {
-		char speed[40] = "", slower[40] = "";
+		char speed[40] = "", slower[64] = "";
 
 		if (run->speed)
 			snprintf(speed, sizeof(speed), " (speed %.4g)", run->speed[r]);
-		if (all[r].slowdown > 1)
+		if (all[r].jitter > 0)
+			snprintf(slower, sizeof(slower), ", slowed down x %g (1 + %g |z|)", all[r].slowdown, all[r].jitter);
+		else if (all[r].slowdown > 1)
 			snprintf(slower, sizeof(slower), ", slowed down x %g", all[r].slowdown);
 		note("  rank %-3d %s, local rank %d, batch %d%s, %d of %d cores%s, %s", r, all[r].host, all[r].local_rank, run->batch[r], speed,
 		     all[r].threads, all[r].cores, slower, all[r].device);
@@ -63,7 +65,7 @@ static void print_places(const struct run *run, const struct place *all)
 static void print_world(struct run *run)
 {
 	struct place mine = { .local_rank = run->world.local_rank, .threads = run->threads, .cores = run->world.cores,
-	                      .slowdown = run->slowdown.factor };
+	                      .slowdown = run->slowdown.factor, .jitter = run->slowdown.jitter };
 	struct place *all = xcalloc((size_t)run->world.size, sizeof(*all));
 
 	snprintf(mine.host, sizeof(mine.host), "%s", run->world.host);

@@ -41,7 +41,8 @@ struct prediction {
 struct run {
 	struct config *config;
 	double started;                 /* clock_now() when the program began */
-	bool dry;                       /* --dry-run: nothing is trained */
+	bool dry;                       /* --dry-run, --calibrate: nothing is trained */
+	bool calibrates;                /* --calibrate: one process, as if it were alone in the config, too */
 	struct world world;
 	int workers, servers;           /* ranks that train: the first ones; parameter servers: the others */
 	struct device *device;          /* computes */
@@ -55,6 +56,7 @@ struct run {
 	struct dataset data;
 	struct partition partition;     /* who owns which training image */
 	struct net net;
+	struct net_times *times;        /* what its layers take; NULL: nobody needs to know (calibrate.h) */
 	struct optimizer optimizer;
 	struct lr_schedule lr;
 	struct sync sync;

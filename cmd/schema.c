@@ -103,7 +103,9 @@ static const struct option cluster_options[] = {
 	{ "intra.gbit_per_s", OPTION_FLOAT, "80.0", 1e-6, 1e5, NULL, "inside a node: bandwidth" },
 	{ "slowdown", OPTION_LIST, "[]", 1, 1e6, NULL,
 	  "a factor of each rank (those left out: 1): its forward and backward take so many times as long, for experiments" },
+	{ "jitter", OPTION_FLOAT, "0.0", 0, 10, NULL, "each step of each rank computes 1 + jitter |z| times as long, z standard normal, for experiments" },
 	{ "compute.images_per_s", OPTION_FLOAT, "0.0", 0, 1e9, NULL, "speed of one worker, for the prediction of --dry-run; 0: is measured" },
+	{ "compute.profile", OPTION_STRING, NULL, 0, 0, NULL, "what each layer takes: a file of --calibrate, in place of measuring" },
 	{ 0 },
 };
 

@@ -12,9 +12,10 @@
 #include "../core/clock.h"
 #include "../core/die.h"
 #include "../core/optimizer_list.h"
+#include "../core/net_times.h"
 #include "../core/sha256.h"
 #include "../data/augment.h"
-#include "run.h"
+#include "calibrate.h"
 
 int run_agree(struct run *run, int status)
 {
@@ -149,7 +150,11 @@ static int check_world_size(const struct run *run)
 	int size = run->world.size;
 	long long wanted;
 
-	if (!config_has(c, "world_size") || config_int(c, "world_size") == size)
+	if (run->calibrates && size > 1) {
+		error("--calibrate measures one process that has a machine for itself, but %d were started", size);
+		return hint("start it without mpirun");
+	}
+	if (run->calibrates || !config_has(c, "world_size") || config_int(c, "world_size") == size)
 		return 0;
 	wanted = config_int(c, "world_size");
 	error("world_size = %lld (%s), but %d process%s started", wanted, config_origin(c, "world_size"), size, size == 1 ? " was" : "es were");
@@ -254,7 +259,9 @@ int run_open_model(struct run *run)
 		return run_agree(run, STATUS_CONFIG);
 	open_partition(run);
 	optimizer_init(&run->optimizer, optimizer_find(config_string(run->config, "optimizer.name")), run->config);
-	status = run_agree(run, sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) ? STATUS_CONFIG : 0);
+	if (sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) || run_read_times(run))
+		status = STATUS_CONFIG;
+	status = run_agree(run, status);
 	if (!status && run->workers > 1)
 		sync_foresee(&run->sync, &run->lr, run->steps_per_epoch, run->steps);
 	return status;
@@ -353,10 +360,11 @@ int run_bind(struct run *run)
 	net_bind(&run->net, run->device, run->compute, true);
 	net_init_params(&run->net);
 	check_same_start(run);
+	optimizer_bind(&run->optimizer, run->device, run->net.n);
+	run_find_times(run);
 	status = run_find_facts(run);
 	if (status)
 		return status;
-	optimizer_bind(&run->optimizer, run->device, run->net.n);
 	run->sync.log = log_decision;
 	run->sync.log_context = run;
 	sync_bind(&run->sync, run->comm, run->compute, &run->optimizer, run->net.x, run->net.g, run->batch);
@@ -387,6 +395,7 @@ void run_close(struct run *run)
 	sync_release(&run->sync);
 	optimizer_release(&run->optimizer);
 	net_free(&run->net);
+	net_times_free(run->times);
 	if (run->comm)
 		comm_close(run->comm);
 	partition_close(&run->partition);

@@ -87,7 +87,7 @@ static void train_step(struct run *run, int64_t t)
 	net_set_step(&run->net, t * run->workers + run->world.rank);       /* dropout differs between workers */
 	run_load(run, &batch);
 	sync_begin(&run->sync, t);
-	slowdown_begin(&run->slowdown, run->device, run->compute);
+	slowdown_begin(&run->slowdown, t, run->device, run->compute);
 	net_pass(&run->net, 1.0f / (float)run->batch[run->world.rank]);
 	run->aside.exposed += slowdown_end(&run->slowdown, run->device, run->compute);
 	sync_step(&run->sync, t);

@@ -12,16 +12,41 @@
  * The update of the weights is not slowed down, and S-SGD's buckets have left when the pause begins: a rank that is really slower
  * would send them later.
  */
+#include <math.h>
 #include <time.h>
 
 #include "clock.h"
+#include "rng.h"
 #include "slowdown.h"
+
+double slowdown_factor(const struct slowdown *s, int64_t step)
+{
+	struct rng rng;
+
+	if (s->jitter <= 0)
+		return s->factor;
+	rng_init(&rng, s->seed, RNG_JITTER, (uint64_t)step, (uint32_t)s->rank);
+	return s->factor * (1 + s->jitter * fabs(rng_normal(&rng)));
+}
+
+double slowdown_mean(const struct slowdown *s)
+{
+	static const double mean_of_half_normal = 0.79788456080286535588;      /* sqrt(2 / pi) */
+
+	return s->factor * (1 + s->jitter * mean_of_half_normal);
+}
 
 static bool runs_behind(const struct device *dev) { return !dev->ops->stream->progress; }
 
+/* The host may have begun further steps when these two run: what differs from step to step comes as an argument. */
+struct look {
+	struct slowdown *s;
+	double factor;
+};
+
 static bool look_at_clock(void *args)
 {
-	struct slowdown *s = *(struct slowdown **)args;
+	struct slowdown *s = ((struct look *)args)->s;
 
 	s->began = clock_now();
 	s->until = 0;
@@ -30,22 +55,26 @@ static bool look_at_clock(void *args)
 
 static bool pause_over(void *args)
 {
-	struct slowdown *s = *(struct slowdown **)args;
+	struct look *look = args;
+	struct slowdown *s = look->s;
 	double now = clock_now();
 
 	if (s->until == 0)
-		s->until = now + (s->factor - 1) * (now - s->began);
+		s->until = now + (look->factor - 1) * (now - s->began);
 	return now >= s->until;
 }
 
 static void queue(struct slowdown *s, struct device *dev, struct stream *compute, host_fn *fn)
 {
-	dev->ops->stream->call(compute, fn, &s, sizeof(s));
+	struct look look = { s, s->now };
+
+	dev->ops->stream->call(compute, fn, &look, sizeof(look));
 }
 
-void slowdown_begin(struct slowdown *s, struct device *dev, struct stream *compute)
+void slowdown_begin(struct slowdown *s, int64_t step, struct device *dev, struct stream *compute)
 {
-	if (s->factor <= 1)
+	s->now = slowdown_factor(s, step);
+	if (s->now <= 1)
 		return;
 	if (runs_behind(dev)) {
 		queue(s, dev, compute, look_at_clock);
@@ -65,7 +94,7 @@ double slowdown_end(struct slowdown *s, struct device *dev, struct stream *compu
 {
 	double waited, computing, now, cpu;
 
-	if (s->factor <= 1)
+	if (s->now <= 1)
 		return 0;
 	if (runs_behind(dev)) {
 		queue(s, dev, compute, pause_over);
@@ -76,7 +105,7 @@ double slowdown_end(struct slowdown *s, struct device *dev, struct stream *compu
 	waited = dev->ops->stream->waited(compute);
 	computing = now - s->began - (waited - s->waited);
 	computing = cpu < computing ? cpu : computing;
-	s->until = now + (s->factor - 1) * (computing > 0 ? computing : 0);
+	s->until = now + (s->now - 1) * (computing > 0 ? computing : 0);
 	for (double left; (left = s->until - clock_now()) > 0;) {
 		dev->ops->stream->progress(dev);
 		sleep_for(left < 100e-6 ? left : 100e-6);
