@@ -154,6 +154,7 @@ struct cost_model predict_machine(struct run *run, const struct pace *pace, cons
 
 	m.forward = pace->forward;
 	m.backward = pace->backward;
+	m.ready = pace->ready;
 	m.n = run->net.n;
 	m.kernels = own_kernels(run);
 	m.kernels_lent = share_lent(run);
@@ -282,4 +283,5 @@ void report_predict(struct run *run)
 	run->device->ops->stream->sync(run->compute);
 	run->predicted.fit_error = fit.error;
 	run->predicted.took = clock_now() - began;
+	pace_release(&pace);
 }
