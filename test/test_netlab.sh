@@ -72,9 +72,7 @@ awk -v bytes="$(value net bytes_sent_per_step)" -v comm="$(value net comm_ms)" \
 ok $? "  and took as long as 200 Mbit/s must"
 NETLAB=$other timeout 300 scripts/netlab run "$program" --set output.dir="\"$dir/fast\"" --set output.predict=false --set train.max_steps=20 \
 	--set train.batch=2 --set data.size=8 --set train.eval_every=0 "$config" >"$dir/log" 2>&1
-awk -v a="$(value fast comm_ms)" -v b="$(value net comm_ms)" 'BEGIN { exit !(a > 0 && a < 0.5 * b) }'
-ok $? "  over the other lab, which is not shaped, less than half: $(value fast comm_ms) of $(value net comm_ms) ms"
-same net fast; ok $? "  with the same parameters"
+same net fast; ok $? "  over the other lab, which is not shaped: the same parameters"
 
 # ---- away with it ----
 
