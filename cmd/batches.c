@@ -109,6 +109,11 @@ static int proportional_batches(struct run *run)
 	int mean = (int)config_int(run->config, "train.batch_mean");
 	int64_t total = (int64_t)mean * n;
 
+	if (!given && config_bool(run->config, "cluster.compute.sleep")) {
+		error("train.batch = \"proportional\" (%s) measures how fast workers compute, but with cluster.compute.sleep = true (%s) they do not",
+		      config_origin(run->config, "train.batch"), config_origin(run->config, "cluster.compute.sleep"));
+		return hint("give train.speeds, or the batches as a list");
+	}
 	run->speed = xcalloc((size_t)n, sizeof(*run->speed));
 	for (int r = 0; r < n; r++)
 		run->batch[r] = mean;

@@ -13,6 +13,7 @@
 
 #include "../core/clock.h"
 #include "../core/die.h"
+#include "../core/net_sleep.h"
 #include "../core/net_times.h"
 #include "calibrate.h"
 
@@ -22,7 +23,8 @@ static const double MEASURE_SECONDS = 1;
 
 static bool profile_given(const struct run *run) { return config_has(run->config, "cluster.compute.profile"); }
 
-static bool wanted(const struct run *run) { return !run->calibrates && profile_given(run); }
+static bool sleeps(const struct run *run) { return !run->calibrates && config_bool(run->config, "cluster.compute.sleep"); }
+static bool wanted(const struct run *run) { return !run->calibrates && (sleeps(run) || profile_given(run)); }
 
 /* A file is read by rank 0 alone: nobody needs to carry it to every host. */
 int run_read_times(struct run *run)
@@ -32,6 +34,11 @@ int run_read_times(struct run *run)
 
 	if (!wanted(run))
 		return 0;
+	if (sleeps(run) && run->device != run->host) {
+		error("cluster.compute.sleep = true (%s) lets layers sleep on the host, but device \"%s\" computes",
+		      config_origin(c, "cluster.compute.sleep"), run->device->ops->name);
+		return hint("set device.kind = \"cpu\"");
+	}
 	run->times = net_times_new(&run->net);
 	if (profile_given(run))
 		return run->world.rank ? 0 : net_times_read(run->times, &run->net, config_string(c, "cluster.compute.profile"),
@@ -85,6 +92,10 @@ void run_find_times(struct run *run)
 	comm_host_reduce(run->team, &t->update, 1, REDUCE_MAX);
 	net_times_scale(t, (double)run->batch[run->world.rank] / run->batch[0]);
 	run->net.times = t;
+	if (!sleeps(run))
+		return;
+	run->sleep = net_sleep_open(&run->net, (uint64_t)config_int(run->config, "train.seed"), run->world.rank);
+	run->optimizer.seconds = t->update;
 }
 
 /* ---- --calibrate ---- */

@@ -10,7 +10,7 @@
  */
 /* Of what is given: for a network that is finished. -1: error recorded, on rank 0. */
 int run_read_times(struct run *);
-/* And the rest, all workers together, behind net_bind() and optimizer_bind(), while nothing is queued. Gradients are zero then. */
+/* And the rest, with cluster.compute.sleep also run->sleep; all workers together, behind net_bind() and optimizer_bind(), while nothing is queued. Gradients are zero then. */
 void run_find_times(struct run *);
 
 /* One process: measures, prints the slowest layers, and writes a profile (path NULL: none). An exit status. */

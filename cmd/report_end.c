@@ -230,6 +230,8 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	if (run->servers)
 		json_number(&j, "server_bytes_sent_per_step", server_bytes(run, all));
 	served_json(&served, count_read(run, all), &j);
+	if (run->sleep)
+		json_string(&j, "computing", "asleep");
 	json_number(&j, "step_ms", 1e3 * mean->wall);
 	json_number(&j, "compute_ms", 1e3 * mean->computing);
 	json_number(&j, "comm_ms", 1e3 * mean->comm);
@@ -253,7 +255,7 @@ void report_end(struct run *run)
 {
 	struct account mine = own_account(run), mean = { 0 }, *all = xcalloc((size_t)run->world.size, sizeof(mine));
 	double memory_mb = 0, n = run->workers;
-	char sha[65] = "";
+	char sha[65] = "", learnt[40] = "asleep, nothing was learnt";
 
 	if (!run_serves(run))
 		run_fingerprint(run, sha);
@@ -279,8 +281,9 @@ void report_end(struct run *run)
 		served_print(&served);
 		print_predicted(&run->predicted, &mean);
 		write_summary(run, all, &mean, memory_mb, sha);
-		note("%.0f images/s, peak memory %.0f MB a rank, test accuracy %.2f %%, parameters %.12s…", images_per_s(run, all), memory_mb,
-		     100 * run->test_accuracy, sha);
+		if (!run->sleep)
+			snprintf(learnt, sizeof(learnt), "test accuracy %.2f %%", 100 * run->test_accuracy);
+		note("%.0f images/s, peak memory %.0f MB a rank, %s, parameters %.12s…", images_per_s(run, all), memory_mb, learnt, sha);
 		note("results in %s", run->dir.path);
 	}
 	if (run_serves(run))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../core/die.h"
+#include "../core/net_times.h"
 #include "run.h"
 
 struct place {
@@ -139,6 +140,14 @@ static void log_partition(const struct run *run)
 	rundir_flush(run->dir.log, "rank log");
 }
 
+static void print_asleep(const struct net_times *t)
+{
+	note("asleep     layers do not compute (cluster.compute.sleep): forward sleeps for %.2f ms, backward for %.2f, an update takes %.2f",
+	     1e3 * net_times_forward(t), 1e3 * net_times_backward(t), 1e3 * t->update);
+	note("           times %s", t->from);
+	note("           gradients are noise: NOTHING IS LEARNT, and the loss means nothing");
+}
+
 void report_start(struct run *run)
 {
 	const struct config *c = run->config;
@@ -160,6 +169,8 @@ void report_start(struct run *run)
 	report_schedule(run);
 	note("optimizer  %s, lr %g %s; effective batch %d", run->optimizer.ops->name, run->lr.base,
 	     config_string(c, "optimizer.schedule"), run->batch_total);
+	if (run->sleep)
+		print_asleep(run->times);
 	if (run->comm->plan && run->world.size > 1)
 		note("all-reduce %s (of the whole model in one piece)", comm_allreduce_way(run->comm, 4.0 * (double)run->net.n));
 	print_world(run);

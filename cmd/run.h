@@ -57,6 +57,7 @@ struct run {
 	struct partition partition;     /* who owns which training image */
 	struct net net;
 	struct net_times *times;        /* what its layers take; NULL: nobody needs to know (calibrate.h) */
+	struct net_sleep *sleep;        /* cluster.compute.sleep: layers sleep, and nothing is learnt; NULL: they compute */
 	struct optimizer optimizer;
 	struct lr_schedule lr;
 	struct sync sync;

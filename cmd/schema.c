@@ -105,6 +105,7 @@ static const struct option cluster_options[] = {
 	  "a factor of each rank (those left out: 1): its forward and backward take so many times as long, for experiments" },
 	{ "jitter", OPTION_FLOAT, "0.0", 0, 10, NULL, "each step of each rank computes 1 + jitter |z| times as long, z standard normal, for experiments" },
 	{ "compute.images_per_s", OPTION_FLOAT, "0.0", 0, 1e9, NULL, "speed of one worker, for the prediction of --dry-run; 0: is measured" },
+	{ "compute.sleep", OPTION_BOOL, "false", 0, 0, NULL, "layers sleep for their times and compute nothing: for tests of networks, with more ranks than cores" },
 	{ "compute.profile", OPTION_STRING, NULL, 0, 0, NULL, "what each layer takes: a file of --calibrate, in place of measuring" },
 	{ 0 },
 };

@@ -12,6 +12,7 @@
 #include "../core/clock.h"
 #include "../core/die.h"
 #include "../core/optimizer_list.h"
+#include "../core/net_sleep.h"
 #include "../core/net_times.h"
 #include "../core/sha256.h"
 #include "../data/augment.h"
@@ -43,7 +44,7 @@ static void choose_threads(struct run *run, struct device_config *c)
 	int fair = w->cores / w->sharing > 0 ? w->cores / w->sharing : 1, wish = (int)config_int(run->config, "device.threads");
 
 	run->threads = run_serves(run) ? 1 : wish ? wish : fair;
-	if (run->threads * w->sharing > w->cores)
+	if (run->threads * w->sharing > w->cores && !config_bool(run->config, "cluster.compute.sleep"))
 		warn("%d ranks x %d threads share %d cores: expect a slow-down of several times. device.threads = 0 chooses %d", w->sharing,
 		     run->threads, w->cores, fair);
 	c->threads = run->threads;
@@ -396,6 +397,7 @@ void run_close(struct run *run)
 	optimizer_release(&run->optimizer);
 	net_free(&run->net);
 	net_times_free(run->times);
+	net_sleep_close(run->sleep);
 	if (run->comm)
 		comm_close(run->comm);
 	partition_close(&run->partition);

@@ -1,8 +1,11 @@
 /*
  * The training loop. It hands over to the sync algorithm before forward, during backward and after it, and never asks for a name.
  */
+#include <math.h>
+
 #include "../core/clock.h"
 #include "../core/die.h"
+#include "../core/net_sleep.h"
 #include "metrics.h"
 
 static bool hook_param_needed(void *context, const struct range *range) { return sync_param_needed(context, range); }
@@ -70,27 +73,47 @@ static void evaluate_aside(struct run *run)
 
 	metrics_flush(run);
 	metrics_progress_end(run);
-	run_evaluate(run);
+	if (!run->sleep)
+		run_evaluate(run);
 	run_set_aside(run, &before);
+}
+
+static void compute(struct run *run, int64_t t)
+{
+	slowdown_begin(&run->slowdown, t, run->device, run->compute);
+	net_pass(&run->net, 1.0f / (float)run->batch[run->world.rank]);
+	run->aside.exposed += slowdown_end(&run->slowdown, run->device, run->compute);
+}
+
+/* No batch, either: making one is computing. */
+static void next_batch(struct run *run)
+{
+	struct batch batch;
+
+	if (run->sleep)
+		return;
+	CHECK(loader_next(run->train, &batch));
+	run_load(run, &batch);
 }
 
 static void train_step(struct run *run, int64_t t)
 {
 	int64_t epoch = run->samples / run_epoch_samples(run);
-	struct batch batch;
 
-	CHECK(loader_next(run->train, &batch));
 	die_step(t);
 	run->sync.lr = lr_at(&run->lr, run_epochs(run, run->samples));
 	if (t == 0 || epoch != run->sync.epoch)
 		sync_epoch(&run->sync, epoch);
 	net_set_step(&run->net, t * run->workers + run->world.rank);       /* dropout differs between workers */
-	run_load(run, &batch);
+	next_batch(run);
 	sync_begin(&run->sync, t);
-	slowdown_begin(&run->slowdown, t, run->device, run->compute);
-	net_pass(&run->net, 1.0f / (float)run->batch[run->world.rank]);
-	run->aside.exposed += slowdown_end(&run->slowdown, run->device, run->compute);
+	if (run->sleep)
+		run->aside.exposed += net_sleep_pass(run->sleep, t, slowdown_factor(&run->slowdown, t));
+	else
+		compute(run, t);
 	sync_step(&run->sync, t);
+	run->aside.exposed += run->optimizer.lent;
+	run->optimizer.lent = 0;
 	run_clock(run);
 }
 
@@ -129,13 +152,18 @@ int run_train(struct run *run)
 	run->net.graphs = config_bool(run->config, "device.graphs");
 	run->metrics = metrics_open(run);
 	run->evaluated_at = -1;
-	loader_start(run->train, 0, 0);
+	if (run->sleep)
+		run->test_loss = run->test_accuracy = run->best_accuracy = NAN;
+	else
+		loader_start(run->train, 0, 0);
 	run->aside = run_counters(run);
 	while (run->samples < run->steps * run->batch_total) {
 		train_until(run, next_evaluation(run));
 		evaluate_aside(run);
 	}
 	metrics_close(run);
+	if (run->sleep)
+		run->train_loss = NAN;
 	return STATUS_DONE;
 }
 

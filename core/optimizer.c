@@ -4,8 +4,10 @@
  */
 #include <string.h>
 
+#include "clock.h"
 #include "die.h"
 #include "optimizer.h"
+#include "slowdown.h"
 
 void optimizer_init(struct optimizer *o, const struct optimizer_ops *ops, const struct config *config)
 {
@@ -54,6 +56,10 @@ void optimizer_step(struct optimizer *o, struct stream *s, int64_t offset, int64
 void optimizer_step_to(struct optimizer *o, struct stream *s, int64_t offset, int64_t n, const float *g, const float *x,
                        float *x_out, float *const state_out[])
 {
+	double begin = clock_now();
+
 	CHECK(offset >= 0 && n >= 0 && offset + n <= o->n);
 	o->ops->step(o, s, offset, n, g, x, x_out, o->state, state_out);
+	if (o->seconds > 0)
+		o->lent += slowdown_pause(o->device, s, NULL, begin + o->seconds * (double)n / (double)o->n);
 }

@@ -34,6 +34,9 @@ struct optimizer {
 	struct hyper base;              /* the constants from the config */
 	int64_t t;                      /* steps begun */
 	double lr;                      /* of the step under way */
+	/* On a CPU: an update of the whole arena takes at least so many seconds, of a part in proportion; the rest is slept (net_sleep.h). 0:
+	 * it takes what it takes. And the seconds of communication that this had time for, but that count as taken from computing. */
+	double seconds, lent;
 };
 
 /* Takes its keys (group "optimizer") from the config, which is already checked. Bind allocates; release frees. */

@@ -13,7 +13,6 @@
  * would send them later.
  */
 #include <math.h>
-#include <time.h>
 
 #include "clock.h"
 #include "rng.h"
@@ -85,9 +84,23 @@ void slowdown_begin(struct slowdown *s, int64_t step, struct device *dev, struct
 	s->waited = dev->ops->stream->waited(compute);
 }
 
-static void sleep_for(double seconds)
+/* Nobody else puts anything on the queues while we rest, so a stream that is idle when we have asked it stays so. */
+double slowdown_pause(struct device *dev, struct stream *compute, const struct stream *watch, double until)
 {
-	nanosleep(&(struct timespec){ 0, (long)(seconds * 1e9) }, NULL);
+	const struct stream_ops *ops = dev->ops->stream;
+	bool drives = dev->config.progress == PROGRESS_HOOK;
+	double before = ops->waited(compute), now;
+
+	while ((now = clock_now()) < until) {
+		double slice = !drives ? until - now : 1e-3;
+
+		if (drives) {
+			ops->progress(dev);
+			slice = !watch || ops->active(watch) ? 100e-6 : 1e-3;
+		}
+		clock_sleep(fmin(until, now + slice));
+	}
+	return fmax(0, ops->waited(compute) - before - (now - until));
 }
 
 double slowdown_end(struct slowdown *s, struct device *dev, struct stream *compute)
@@ -106,9 +119,5 @@ double slowdown_end(struct slowdown *s, struct device *dev, struct stream *compu
 	computing = now - s->began - (waited - s->waited);
 	computing = cpu < computing ? cpu : computing;
 	s->until = now + (s->now - 1) * (computing > 0 ? computing : 0);
-	for (double left; (left = s->until - clock_now()) > 0;) {
-		dev->ops->stream->progress(dev);
-		sleep_for(left < 100e-6 ? left : 100e-6);
-	}
-	return dev->ops->stream->waited(compute) - waited;
+	return slowdown_pause(dev, compute, NULL, s->until);
 }

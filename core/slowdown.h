@@ -24,5 +24,8 @@ double slowdown_mean(const struct slowdown *);                  /* of many steps
 void slowdown_begin(struct slowdown *, int64_t step, struct device *, struct stream *compute);
 /* Returns the seconds of communication that the pause had time for but that the device counts as taken from computing. */
 double slowdown_end(struct slowdown *, struct device *, struct stream *compute);
+/* On a CPU: the computing thread rests until then, by clock_now(), and drives communication if that is its part. watch: the
+ * communication stream, looked after less often while it has nothing to do; NULL: always. Returns as slowdown_end(). */
+double slowdown_pause(struct device *, struct stream *compute, const struct stream *watch, double until);
 
 #endif
