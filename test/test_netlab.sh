@@ -90,7 +90,7 @@ for a in ssgd local cocod; do
 		"$@" "$config"
 	took=$(value $a step_ms)
 	best=$(awk -F, 'NR > 1 { ms = 8e3 / $6; best = best == "" || ms < best ? ms : best } END { print best }' "$dir/$a/metrics.csv")
-	awk -v f="$foretold" -v t="$took" -v b="$best" 'BEGIN { exit !(f > 90 && t > 0.9 * f && ("'$a'" != "cocod" || b < 2 * f)) }'
+	awk -v a=$a -v f="$foretold" -v t="$took" -v b="$best" 'BEGIN { exit !(f > 90 && t > 0.9 * f && (a != "cocod" || b < 2 * f)) }'
 	ok $? "$a: $foretold ms foretold, took $took on average, $best in its best round"
 	eval "$a=$foretold"
 done
