@@ -41,6 +41,7 @@ void report_dry_run(struct run *run)
 	if (predict_applies(run))
 		predict_print(run, &m);
 	run->comm->servers = run->servers;
+	pace_release(&pace);
 	note("nothing was trained");
 	if (run->servers)
 		ps_end(run->comm);

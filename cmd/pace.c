@@ -235,6 +235,26 @@ struct pace pace_measure(struct run *run)
 	return pace;
 }
 
+/* Which share of backward lies in front of each gradient; where nobody has timed the layers, by their FLOPs. */
+static double *find_ready(struct run *run)
+{
+	double *ready = xcalloc((size_t)run->net.tensors, sizeof(*ready)), backward;
+	const struct net_times *times = run->net.times;
+	struct net_times *guess = NULL;
+
+	if (!times) {
+		times = guess = net_times_new(&run->net);
+		net_times_spread(guess, &run->net, 1);
+	}
+	backward = net_times_profile(times, &run->net, ready) + times->update;
+	for (int i = 0; i < run->net.tensors; i++)
+		ready[i] /= backward;
+	net_times_free(guess);
+	return ready;
+}
+
+void pace_release(struct pace *pace) { free(pace->ready); }
+
 struct pace pace_find(struct run *run)
 {
 	const char *key;
@@ -242,7 +262,7 @@ struct pace pace_find(struct run *run)
 	struct pace mine, *all = xcalloc((size_t)run->workers, sizeof(*all)), worst;
 
 	if (run->net.times)
-		mine = (struct pace){ net_times_forward(run->net.times), net_times_backward(run->net.times) + run->net.times->update, 0 };
+		mine = (struct pace){ net_times_forward(run->net.times), net_times_backward(run->net.times) + run->net.times->update, 0, NULL };
 	else if (images > 0)
 		mine = (struct pace){ .forward = batch / images / 3, .backward = batch / images * 2 / 3 };
 	else
@@ -257,5 +277,6 @@ struct pace pace_find(struct run *run)
 			worst.slowest = r;
 		}
 	free(all);
+	worst.ready = find_ready(run);
 	return worst;
 }

@@ -7,6 +7,7 @@
 struct pace {
 	double forward, backward;       /* seconds of a step; the optimizer is in backward */
 	int slowest;                    /* the worker whose they are */
+	double *ready;                  /* pace_find()'s alone: cost.h's; owned, pace_release() frees it */
 };
 
 /*
@@ -16,6 +17,7 @@ struct pace {
  * batch's, and the loader, which must be started anew.
  */
 struct pace pace_find(struct run *);
+void pace_release(struct pace *);
 /* Was it, or is it going to be, measured here, so that gradients of the first batch are there? And in words. */
 bool pace_measured(const struct run *);
 void pace_source(const struct run *, char *text, size_t);

@@ -58,6 +58,7 @@ struct cost_model predict_machine(struct run *run, const struct pace *pace, cons
 
 	m.forward = pace->forward;
 	m.backward = pace->backward;
+	m.ready = pace->ready;
 	m.n = run->net.n;
 	m.kernels = variant_own_kernels(run);
 	m.kernels_lent = share_lent(run);
@@ -172,4 +173,5 @@ void report_predict(struct run *run)
 	run->device->ops->stream->sync(run->compute);
 	run->predicted.fit_error = fit.error;
 	run->predicted.took = clock_now() - began;
+	pace_release(&pace);
 }

@@ -9,6 +9,9 @@ struct cost_model {
 	double latency;                 /* alpha: seconds a message */
 	double per_byte;                /* beta: seconds a byte, point to point */
 	double forward, backward;       /* seconds of computing a step, optimizer included in backward */
+	/* Of each tensor: the share of backward behind which its gradient is final; never falls along the arena. NULL: not known; then what is
+	 * not the last to be sent is taken to be final when the network has time for it. */
+	const double *ready;
 	int64_t n;                      /* floats in the model */
 	int per_node;                   /* neighbouring workers on one node, which share its link to the others; 0: not known, each by itself */
 	double intra_latency, intra_per_byte;   /* between them; no two share anything there */

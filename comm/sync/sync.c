@@ -344,6 +344,21 @@ double sync_ranges_cost(const struct sync *s, const struct range *range, int cou
 	return seconds;
 }
 
+double sync_landed(const struct sync *s, const struct range *range, int count, const struct cost_model *m, double share)
+{
+	double landed = 0;
+
+	for (int i = 0; i < count; i++) {
+		int64_t last = range[i].tensor - s->schedule.whole.tensor + range[i].tensors - 1;
+		double final = i == count - 1;
+
+		if (m->ready)
+			final = m->ready[last];
+		landed = fmax(landed, final * m->backward) + share * sync_ranges_cost(s, &range[i], 1, m);
+	}
+	return landed;
+}
+
 double sync_average_bytes(const struct sync *s, int workers) { return sync_ranges_bytes(s, s->piece, s->pieces, workers); }
 double sync_average_cost(const struct sync *s, const struct cost_model *m) { return sync_ranges_cost(s, s->piece, s->pieces, m); }
 
