@@ -233,5 +233,6 @@ int report_scaling(struct run *run)
 	for (int i = 0; i < count && a.question->all; i++)
 		predict_all(&a, workers[i]);
 	fflush(stdout);
+	pace_release(&pace);
 	return status;
 }
