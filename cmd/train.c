@@ -102,7 +102,7 @@ static void evaluate_aside(struct run *run)
 
 static void end_slowdown(struct run *run)
 {
-	bool slow = run->slowdown.factor > 1 || run->slowdown.jitter > 0;
+	bool slow = run->slowdown.now > 1;
 
 	if (slow)
 		trace_begin(run->compute, "slowdown", NULL, -1);

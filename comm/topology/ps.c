@@ -120,7 +120,7 @@ void ps_load(struct comm *comm, float *sum, int64_t n, int64_t clock, int64_t ta
 static void tell_all(struct comm *comm, enum ps_kind kind)
 {
 	for (int s = 0; s < comm->servers; s++)
-		ask(comm, s, &(struct ps_request){ .kind = (int)kind });
+		ask(comm, s, &(struct ps_request){ .kind = (int16_t)kind });
 }
 
 void ps_rest(struct comm *comm) { tell_all(comm, PS_REST); }
