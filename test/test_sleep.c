@@ -311,6 +311,7 @@ static void test_update(void)
 			double start = clock_now();
 
 			o.seconds = 0.01;
+			o.sleeps = true;
 			optimizer_step(&o, compute, 0, k ? net.n : net.n / 2, net.g, net.x);
 			took[k] = fmin(took[k], clock_now() - start);
 		}
