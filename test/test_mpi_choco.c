@@ -12,7 +12,9 @@ static int P, R;
 static const struct oracle_compressor dense = { .name = "none" }, topk = { .name = "topk" };
 
 /* What is sent; the others of the oracle's quantisers vote, or are variants. */
-static const struct oracle_compressor *const lists[] = { &dense, &topk, &oracle_randomk, &oracle_topk_fp16, &oracle_topk_bf16 };
+static const struct oracle_compressor *const lists[] = {
+	&dense, &topk, &oracle_randomk, &oracle_topk_fp16, &oracle_topk_bf16, &oracle_topk_sampled,
+};
 enum { LISTS = sizeof(lists) / sizeof(*lists), NEWS = LISTS + ORACLE_QUANTIZERS };
 
 static const struct oracle_compressor *news_of(int q) { return q < LISTS ? lists[q] : &oracle_quantizers[q - LISTS].base; }
@@ -22,7 +24,7 @@ static bool is_operator(const struct oracle_compressor *c) { return strncmp(c->n
 static struct oracle_setup choco_setup(const struct oracle_compressor *c, enum oracle_graph graph, double gamma, bool overlap, int optimizer,
                                        const int *batch)
 {
-	double density = c->digits ? 0.02 : c == &topk || c == &oracle_randomk ? 0.1 : 1;       /* of few roundings none is close */
+	double density = c->digits ? 0.02 : c == &topk || c->sparse ? 0.1 : 1;       /* of few roundings none is close */
 	struct oracle_setup p = setup(&oracle_choco, c == &topk ? TOPK : DENSE, density, 1, optimizer, batch, "bucket", "size");
 
 	if (c != &dense && c != &topk)
