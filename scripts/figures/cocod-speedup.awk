@@ -1,6 +1,6 @@
 # From the metrics.csv of all runs to tables (Markdown, standard output) and points for curves.awk (the file of -v points=FILE).
 #
-#   awk -v period=K -v step_ms=T_COMP -v window=W -v band="FROM TO" -v points=FILE -f cocod-speedup.awk DIR/ALGORITHM-RATIO-SEED/metrics.csv …
+#   awk -v period=K -v step_ms=T_COMP -v window=W -v band="FROM TO" -v points=FILE -f cocod-speedup.awk DIR/ALGORITHM-RATIO-1/metrics.csv …
 #
 # Algorithms: ssgd, buckets (S-SGD that sends during backward), local, cocod. Loss: of a step's batches of all workers, each by its own
 # model, the mean of this step and the window - 1 before it. The target is the lowest that all of them reach, rounded up to 0.01.
@@ -51,6 +51,12 @@ function reached(a, r,    t) {
 
 function max(a, b) { return a > b ? a : b }
 
+function header() {
+	printf "| T_comm / T_comp | S-SGD | S-SGD, overlapping | Local SGD | CoCoD-SGD "
+	print "| over S-SGD | over S-SGD, overlapping | over Local SGD |"
+	print "|---|---|---|---|---|---|---|---|"
+}
+
 # What the formulas of docs/cocod-speedup.md say, in units of T_comp.
 function model(a, r) {
 	return a == "ssgd" ? 1 + r : a == "buckets" ? 1 / 3 + max(2 / 3, r) : a == "local" ? 1 + r / period : max(1, r / period)
@@ -80,8 +86,7 @@ END {
 
 	print "Speed-up of CoCoD-SGD a step; in brackets what the formulas say. Milliseconds of the virtual clock."
 	print ""
-	print "| T_comm / T_comp | S-SGD | S-SGD, overlapping | Local SGD | CoCoD-SGD | over S-SGD | over S-SGD, overlapping | over Local SGD |"
-	print "|---|---|---|---|---|---|---|---|"
+	header()
 	for (i = 1; i <= ratios; i++) {
 		r = ratio[i]
 		own = per_step("cocod", r)
@@ -99,8 +104,7 @@ END {
 		target, window, need["ssgd"], need["local"], need["cocod"], factor["ssgd"], factor["local"]
 	print " Seconds of the virtual clock; in brackets the formulas with these numbers of steps."
 	print ""
-	print "| T_comm / T_comp | S-SGD | S-SGD, overlapping | Local SGD | CoCoD-SGD | over S-SGD | over S-SGD, overlapping | over Local SGD |"
-	print "|---|---|---|---|---|---|---|---|"
+	header()
 	for (i = 1; i <= ratios; i++) {
 		r = ratio[i]
 		own = at["cocod", r, need["cocod"]]
