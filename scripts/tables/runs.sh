@@ -1,13 +1,14 @@
-# What the tables of this folder share; sourced. Options, trainings that are not repeated once they are finished, rows of a table. The
-# training: resnet20 on 10,000 images of CIFAR-10, 3 epochs of SGD, S-SGD's learning rate.
+# What the tables of this folder and scripts/figures share; sourced. Options, trainings that are not repeated once they are finished, rows of
+# a table. The training: resnet20 on 10,000 images of CIFAR-10, 3 epochs of SGD, S-SGD's learning rate.
 # shellcheck shell=sh
 #
 # Sourced with $usage (the lines of the script's head that are its help) set; $rows: the parts of its table; $own: further options that set a
-# variable of that name. Sets dir seeds workers list. How ranks are started, launch(), may be another one afterwards.
+# variable of that name. Sets dir self seeds workers list. How ranks are started, launch(), may be another one afterwards.
 set -eu
+self=scripts/$(basename "$(cd "$(dirname "$0")" && pwd)")/$(basename "$0")
 cd "$(dirname "$0")/../.."
 seeds='1 2 3' workers=4 minutes='' again='' plan='' sets='' list=''
-usage() { sed -n 's/^# \{0,1\}//; '"$usage" "scripts/tables/$(basename "$0")" >&2; exit 2; }
+usage() { sed -n 's/^# \{0,1\}//; '"$usage" "$self" >&2; exit 2; }
 for argument; do
 	case $argument in
 	--dir=*) dir=${argument#*=} ;;
