@@ -22,6 +22,7 @@ struct trace_row {
 	int whole;                      /* depth of the span whose inside is not kept; 0: none */
 	int wait;                       /* the span of the wait that is being queued; -1: not kept */
 	int pending[PENDING], pendings; /* moments waited for since the last span: the next one gets their flows */
+	double opened[TRACE_CLOCKS];
 	const char *phase;
 	int phase_span;                 /* -1: not kept */
 };
@@ -53,20 +54,6 @@ void trace_release(struct timeline *timeline)
 	timeline->trace = NULL;
 }
 
-void trace_stream(struct stream *s, bool waits)
-{
-	struct stream_shadow *shadow = timeline_stream(s);
-	struct trace *t = shadow->timeline->trace;
-
-	CHECK(t && !shadow->row && t->streams < TRACE_STREAMS);
-	shadow->row = xcalloc(1, sizeof(*shadow->row));
-	shadow->row->stream = s;
-	shadow->row->index = t->streams;
-	shadow->row->waits = waits;
-	shadow->row->phase_span = -1;
-	t->row[t->streams++] = shadow->row;
-}
-
 const struct trace *trace_of(const struct device *dev) { return dev->timeline ? dev->timeline->trace : NULL; }
 bool trace_is_on(const struct device *dev) { return dev->timeline && dev->timeline->trace && dev->timeline->trace->on; }
 
@@ -86,11 +73,42 @@ static bool write_time(void *args)
 	return true;
 }
 
+static bool write_virtual(void *args)
+{
+	const struct stamp *s = args;
+
+	s->at[TRACE_VIRTUAL] = s->account->now;
+	return true;
+}
+
+/* at: NAN so far. */
 static void stamp(struct stream *s, double at[TRACE_CLOCKS])
 {
+	const struct stream_ops *ops = timeline_stream(s)->timeline->real->stream;
 	struct stamp args = { at, timeline_of(s) };
 
-	timeline_stream(s)->timeline->real->stream->call(s, write_time, &args, sizeof(args));
+	if (!ops->stamp) {
+		ops->call(s, write_time, &args, sizeof(args));
+		return;
+	}
+	ops->stamp(s, &at[TRACE_WALL]);
+	if (args.account)
+		ops->call(s, write_virtual, &args, sizeof(args));
+}
+
+void trace_stream(struct stream *s, bool waits)
+{
+	struct stream_shadow *shadow = timeline_stream(s);
+	struct trace *t = shadow->timeline->trace;
+
+	CHECK(t && !shadow->row && t->streams < TRACE_STREAMS);
+	shadow->row = xcalloc(1, sizeof(*shadow->row));
+	shadow->row->stream = s;
+	shadow->row->index = t->streams;
+	shadow->row->waits = waits;
+	shadow->row->phase_span = -1;
+	t->row[t->streams++] = shadow->row;
+	stamp(s, shadow->row->opened);          /* whatever the device allocates for the first one, it does now */
 }
 
 /* ---- places ---- */

@@ -1,6 +1,7 @@
 /*
  * The trace of a device's streams, with either driver of the communication stream, and with the virtual clock and without it: when spans begin
- * and end, how they nest, whence flows come, what is left out. What a whole run leaves is test_trace.sh's.
+ * and end, how they nest, whence flows come, what is left out. What a whole run leaves is test_trace.sh's. On $COCOD_TEST_DEVICE, if it is
+ * given.
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -308,13 +309,17 @@ static void test_clocks(void)
 
 int main(void)
 {
+	const char *wish = getenv("COCOD_TEST_DEVICE");
 	static const enum progress driver[] = { PROGRESS_THREAD, PROGRESS_HOOK };
 
 	for (int i = 0; i < 4; i++) {
-		struct device_config config = { .threads = 1, .progress = driver[i % 2], .conv = "auto" };
+		struct device_config config = { .threads = 1, .progress = driver[i % 2], .conv = "auto", .precision = PRECISION_FP32, .index = -1 };
+		const struct device_ops *ops = device_find(wish ? wish : "cpu");
 
 		on_virtual = i >= 2;
-		dev = device_find("cpu")->open(&config);
+		dev = ops ? ops->open(&config) : NULL;
+		if (!dev)
+			die(STATUS_FAILURE, "%s", errors_text());
 		test_without();
 		test_nesting();
 		test_time();
