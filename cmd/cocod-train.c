@@ -80,8 +80,11 @@ static int predict(struct run *run)
 {
 	int status = run->formulas ? 0 : run_bind(run);
 
-	if (!status)
-		status = report_scaling(run);
+	if (status)
+		return status;
+	if (run_serves(run))
+		return run_serve(run);
+	status = report_scaling(run);
 	if (run->servers)
 		ps_end(run->comm);
 	return status;
@@ -93,8 +96,11 @@ static int run_config(struct config *config, const struct options *options, doub
 	struct run run = {
 		.started = started, .dry = question || options->action == ACTION_DRY_RUN, .question = question ? &options->question : NULL,
 	};
-	int status = run_open_world(&run, config);
+	int status;
 
+	if (question && options->question.csv)
+		note_aside();
+	status = run_open_world(&run, config);
 	if (!status)
 		status = run_open_model(&run);
 	if (question) {
