@@ -85,8 +85,11 @@ static int predict(struct run *run)
 		run_find_times(run);
 	else
 		status = run_bind(run);
-	if (!status)
-		status = report_scaling(run);
+	if (status)
+		return status;
+	if (run_serves(run))
+		return run_serve(run);
+	status = report_scaling(run);
 	if (run->servers)
 		ps_end(run->comm);
 	return status;
@@ -99,8 +102,11 @@ static int run_config(struct config *config, const struct options *options, doub
 		.started = started, .dry = options->action != ACTION_TRAIN, .calibrates = options->action == ACTION_CALIBRATE,
 		.question = question ? &options->question : NULL,
 	};
-	int status = run_open_world(&run, config);
+	int status;
 
+	if (question && options->question.csv)
+		note_aside();
+	status = run_open_world(&run, config);
 	if (!status)
 		status = run_open_model(&run);
 	if (question) {

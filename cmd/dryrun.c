@@ -1,6 +1,6 @@
 /*
  * --dry-run: everything is opened and checked, nothing is trained. Memory and bytes are computed; the step's compute time is measured
- * on this machine (or given by cluster.compute.images_per_s), as are the kernels of the compressor, and the formulas of the chosen algorithm
+ * on this machine (or given by cluster.compute), as are the kernels of the compressor, and the formulas of the chosen algorithm
  * and compressor (each file's cost()) say what a step would take on 1 to 1024 workers: behind the network of cluster.inter, or, if that
  * is not given and several workers were started, behind the one that they have. Several workers are also told whether compressing pays.
  *

@@ -132,8 +132,7 @@ void predict_print_compute(const struct run *run, const struct pace *pace)
 
 	pace_source(run, from, sizeof(from));
 	note("compute    %.2f ms a step of %d images (forward %.2f, backward and update %.2f), %s", 1e3 * (pace->forward + pace->backward),
-	     run->batch[pace->slowest], 1e3 * pace->forward, 1e3 * pace->backward,
-	     from);
+	     run->batch[pace->slowest], 1e3 * pace->forward, 1e3 * pace->backward, from);
 	if (run->workers > 1)
 		note("           by rank %d, the slowest; %.6g images a worker on average", pace->slowest, (double)run->batch_total / run->workers);
 }

@@ -224,9 +224,8 @@ int report_scaling(struct run *run)
 		workers[count++] = cluster_size(run) ? cluster_size(run) : ALL_WORKERS;
 	for (int p = 1; !a.question->count && !a.question->all && p <= DEFAULT_MOST; p *= 2)
 		workers[count++] = p;
-	if (!a.question->csv)
-		print_facts(&a, &pace, &fit);
-	else if (run->world.rank == 0)
+	print_facts(&a, &pace, &fit);
+	if (a.question->csv && run->world.rank == 0)
 		puts("model,algorithm,topology,compress,workers,nodes,bytes_per_step,compute_ms,kernels_ms,step_ms,exposed_ms,images_per_s,efficiency");
 	if (!a.question->all)
 		status = predict_own(&a, workers, count);

@@ -170,12 +170,12 @@ static int check_world_size(const struct run *run)
 }
 
 /* topology.servers of the ranks serve. A mistake that all ranks see alike. One process may ask what many would do: a worker whose
- * servers are in the prediction only. */
+ * servers are in the prediction only; and where only formulas are asked, nobody serves. */
 static int choose_servers(struct run *run)
 {
 	int size = run->world.size;
 
-	if (!strcmp(config_string(run->config, "topology.kind"), "ps") && !(run->dry && size == 1))
+	if (!strcmp(config_string(run->config, "topology.kind"), "ps") && !(run->dry && size == 1) && !run->formulas)
 		run->servers = (int)config_int(run->config, "topology.servers");
 	run->workers = size - run->servers;
 	if (run->workers > 0)

@@ -124,7 +124,7 @@ static void test_vgg_names(void)
 	net_free(&net);
 }
 
-/* What torchvision's alexnet has between its layers; and that its 161 parameter tensors are resnet50's. */
+/* What torchvision's alexnet has between its layers, and how its resnet50 is built. */
 static void test_large(void)
 {
 	static const struct { const char *layer; int h, c; } seen[] = {
@@ -133,7 +133,7 @@ static void test_large(void)
 	};
 	struct net net;
 	bool good = build(&net, "alexnet", (struct model_input){ 1, 224, 224, 3, 1000 }, NULL);
-	int found = 0, params = 0;
+	int found = 0, params = 0, halves = 0;
 
 	for (int i = 0; i < net.nodes && good; i++)
 		for (size_t k = 0; k < sizeof(seen) / sizeof(seen[0]); k++) {
@@ -147,6 +147,11 @@ static void test_large(void)
 	good = build(&net, "resnet50", (struct model_input){ 1, 224, 224, 3, 1000 }, NULL);
 	for (int i = 0; i < net.tensors && good; i++)
 		params += net.tensor[i].n > 0;
+	for (int i = 0; i < net.nodes && good; i++) {
+		halves += !strcmp(net.node[i]->name, "layer2.0.conv1") && net.node[i]->out.shape.h == 56;
+		halves += !strcmp(net.node[i]->name, "layer2.0.conv2") && net.node[i]->out.shape.h == 28;
+	}
+	ok(halves == 2, "resnet50: a block's second convolution is the one that halves");
 	ok(params == 161 && net_find(&net, "layer1.0.downsample.0.weight", NULL) && net_find(&net, "layer3.5.conv3.weight", NULL) &&
 	   net_find(&net, "layer4.2.bn3.running_mean", NULL) && !net_find(&net, "layer3.6.conv1.weight", NULL),
 	   "resnet50: %d parameter tensors, torchvision's names", params);

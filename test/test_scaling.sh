@@ -100,6 +100,8 @@ ask --predict --set model.name=vgg16 --set data.name=synthetic --set data.size=2
 	--set train.batch=256 && says ' 138357544 parameters'
 ok $? "a large model and more images than any memory has: sizes only"
 [ "$(grep -c '^ *[0-9]* *[0-9.]* .*%$' "$dir/log")" = 11 ]; ok $? "  on 1 to 1024 workers"
+csv --workers 2 --set cluster.compute.images_per_s=0.0 --set model.width=0.25 --set data.name=auto --set data.images=32 --set data.test_images=16 \
+	--set train.batch=2 && [ "$(wc -l <"$dir/log")" = 2 ] && grep -q 'measured here' "$dir/err"; ok $? "whatever else is said, stdout has the values alone"
 ask --predict --set cluster.nodes=4 --set cluster.workers_per_node=3 --workers 12,13 && says '^ *12   ' && says '^ *13+ ' && says 'more than the 12 workers'
 ok $? "workers beyond the cluster are marked"
 ask --dry-run --set data.name=synthetic --set data.images=64 --set data.test_images=16 && sed -n '/^ *workers/,/^ *1024/p' "$dir/log" >"$dir/dry" &&
