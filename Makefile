@@ -136,7 +136,7 @@ FORCE:
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@echo "  CC    $<"
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(if $(filter comm/comm_mpi.c test/bench_allreduce.c test/test_mpi_comm.c,$<),$(MPI_CFLAGS)) -MMD -MP -c $< -o $@
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(if $(filter comm/comm_mpi.c test/bench_allreduce.c test/test_mpi_comm_transport.c,$<),$(MPI_CFLAGS)) -MMD -MP -c $< -o $@
 
 define kernel_rule
 $(BUILD)/core/cpu/kernel/%.$(1).o: core/cpu/kernel/%.c $(BUILD)/flags
@@ -203,7 +203,7 @@ $(BUILD)/test/%: $(BUILD)/test/%.o $(BUILD)/libcocod.a
 	@echo "  LINK  $@"
 	$(Q)$(CC) -o $@ $^ $(LIBS)
 
-tests: $(TESTS) $(BENCHES) $(CUDA_CHECKS)
+tests: $(TESTS) $(BENCHES) $(CUDA_CHECKS) $(BUILD)/test/trace_check
 
 check: all tests $(if $(shell command -v $(CXX) 2>/dev/null),emulated)
 	$(Q)BUILD=$(BUILD) CUDA=$(CUDA) ONEDNN=$(ONEDNN) ASAN=$(ASAN) TSAN=$(TSAN) CC=$(CC) test/run $(ONLY)

@@ -114,7 +114,7 @@ static int proportional_batches(struct run *run)
 	int mean = (int)config_int(run->config, "train.batch_mean");
 	int64_t total = (int64_t)mean * n;
 
-	if (!given && config_bool(run->config, "cluster.compute.sleep")) {
+	if (!given && !run->calibrates && config_bool(run->config, "cluster.compute.sleep")) {
 		error("train.batch = \"proportional\" (%s) measures how fast workers compute, but with cluster.compute.sleep = true (%s) they do not",
 		      config_origin(run->config, "train.batch"), config_origin(run->config, "cluster.compute.sleep"));
 		return hint("give train.speeds, or the batches as a list");
@@ -129,7 +129,7 @@ static int proportional_batches(struct run *run)
 			return -1;
 		divide(run, total);
 	}
-	for (int i = 0; i < ROUNDS && !given; i++) {
+	for (int i = 0; i < ROUNDS && !given && !run->formulas; i++) {
 		double mine;
 
 		if (measure_speed(run, run->batch[run->world.rank], &mine))

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../core/clock.h"
 #include "../core/die.h"
@@ -23,14 +22,17 @@ static const double MEASURE_SECONDS = 1;
 
 static bool profile_given(const struct run *run) { return config_has(run->config, "cluster.compute.profile"); }
 
-static bool sleeps(const struct run *run) { return !run->calibrates && config_bool(run->config, "cluster.compute.sleep"); }
+static bool sleeps(const struct run *run) { return config_bool(run->config, "cluster.compute.sleep"); }
+
+/* Layers that sleep, the virtual clock, and predictions where there is a profile. */
 static bool wanted(const struct run *run) { return !run->calibrates && (run->virtual || sleeps(run) || profile_given(run)); }
 
 /* A file is read by rank 0 alone: nobody needs to carry it to every host. */
 int run_read_times(struct run *run)
 {
 	const struct config *c = run->config;
-	double images = config_float(c, "cluster.compute.images_per_s");
+	const char *key;
+	double images = pace_rate(c, &key);
 
 	if (!wanted(run))
 		return 0;
@@ -45,7 +47,7 @@ int run_read_times(struct run *run)
 		                                            config_origin(c, "cluster.compute.profile"));
 	if (images > 0) {
 		net_times_spread(run->times, &run->net, run->batch[0] / images);
-		snprintf(run->times->from, sizeof(run->times->from), "from cluster.compute.images_per_s, by FLOPs");
+		snprintf(run->times->from, sizeof(run->times->from), "from %s, by FLOPs", key);
 	}
 	return 0;
 }
@@ -76,7 +78,7 @@ static void measure_alone(struct run *run, struct net_times *t)
 		snprintf(t->from, sizeof(t->from), "measured by rank 0 alone, batch %d", run->batch[0]);
 	} else {
 		comm_host_reduce(run->team, &planned, 1, REDUCE_MAX);
-		nanosleep(&(struct timespec){ (time_t)planned, (long)(1e9 * (planned - (double)(time_t)planned)) }, NULL);
+		clock_sleep(clock_now() + planned);
 	}
 }
 
@@ -93,7 +95,7 @@ void run_find_times(struct run *run)
 	net_times_scale(t, (double)run->batch[run->world.rank] / run->batch[0]);
 	run->net.times = t;
 	run->optimizer.seconds = t->update;
-	if (!sleeps(run))
+	if (!sleeps(run) || run->formulas)
 		return;
 	run->sleep = net_sleep_open(&run->net, (uint64_t)config_int(run->config, "train.seed"), run->world.rank);
 	run->optimizer.sleeps = true;

@@ -74,6 +74,8 @@ void run_open_clock(struct run *run)
 void run_open_wire(struct run *run)
 {
 	struct cost_model link = run_link(run, run->world.size);
+	bool dense = run->sync.compress.ops && !strcmp(run->sync.compress.ops->name, "none");
+	double kernel = dense ? 0 : 1e-9 * config_float(run->config, "cluster.compute.compress_ns");
 	double uncertain = 0, offset = 0;
 
 	if (!run->virtual && !is_emulated(run))
@@ -83,7 +85,7 @@ void run_open_wire(struct run *run)
 		comm_host_reduce(run->control, &uncertain, 1, REDUCE_MAX);
 	}
 	run->clock_error = uncertain;
-	wire_open(run->comm, &link, 0, is_emulated(run), offset);
+	wire_open(run->comm, &link, kernel, is_emulated(run), offset);
 }
 
 void run_start_clock(struct run *run)

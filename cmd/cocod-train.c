@@ -76,13 +76,38 @@ static int open_directory(struct run *run)
 	return status;
 }
 
+/* Sizes are enough where formulas are. */
+static int predict(struct run *run)
+{
+	int status = 0;
+
+	if (run->formulas)
+		run_find_times(run);
+	else
+		status = run_bind(run);
+	if (!status)
+		status = report_scaling(run);
+	if (run->servers)
+		ps_end(run->comm);
+	return status;
+}
+
 static int run_config(struct config *config, const struct options *options, double started)
 {
-	struct run run = { .started = started, .dry = options->action != ACTION_TRAIN, .calibrates = options->action == ACTION_CALIBRATE };
+	bool question = options->action == ACTION_PREDICT;
+	struct run run = {
+		.started = started, .dry = options->action != ACTION_TRAIN, .calibrates = options->action == ACTION_CALIBRATE,
+		.question = question ? &options->question : NULL,
+	};
 	int status = run_open_world(&run, config);
 
 	if (!status)
 		status = run_open_model(&run);
+	if (question) {
+		status = status ? status : predict(&run);
+		run_close(&run);
+		return status;
+	}
 	if (!status && !run.dry)
 		status = open_directory(&run);
 	if (!status)
@@ -101,6 +126,7 @@ static int run_config(struct config *config, const struct options *options, doub
 			status = run_train(&run);
 		if (!run.dry)
 			report_end(&run);
+		run_write_trace(&run);
 	}
 	run_close(&run);
 	return status;

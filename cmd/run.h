@@ -16,6 +16,7 @@
 #include "../data/loader.h"
 #include "../data/partition.h"
 #include "../models/model.h"
+#include "options.h"
 #include "rundir.h"
 
 struct metrics;
@@ -38,20 +39,32 @@ struct prediction {
 	double took;                    /* finding it out */
 };
 
+/* output.trace: see trace.c. */
+struct trace_reading {
+	double at, offset, uncertain;   /* own clock; what makes it rank 0's; by how much that may be wrong; seconds */
+};
+struct run_trace {
+	int64_t first, last;            /* own steps that are traced */
+	double origin;                  /* the beginning of training on rank 0's clock */
+	struct trace_reading clock[2];  /* at the beginning and at the end */
+};
+
 struct run {
 	struct config *config;
 	double started;                 /* clock_now() when the program began */
-	bool dry;                       /* --dry-run, --calibrate: nothing is trained */
+	bool dry;                       /* --dry-run, --predict, --calibrate: nothing is trained */
 	bool calibrates;                /* --calibrate: one process, as if it were alone in the config, too */
 	bool virtual;                   /* cluster.clock: streams have times of their own */
 	double clock_error;             /* of other hosts' clocks, where they are read; seconds */
+	const struct question *question;        /* --predict; else NULL */
+	bool formulas;                  /* of what can be predicted without measuring: nothing is bound, no file is read */
 	struct world world;
 	int workers, servers;           /* ranks that train: the first ones; parameter servers: the others */
 	struct device *device;          /* computes */
 	struct device *host;            /* a CPU device for control; the same one where the CPU computes */
 	struct comm *control;           /* host-side agreement and metrics: a communicator and a queue of its own */
 	struct comm *team;              /* as control, of the workers alone; the same one where nobody serves */
-	struct comm *comm;              /* the model's traffic */
+	struct comm *comm;              /* the model's traffic; NULL where nothing is bound */
 	char comm_why[256];             /* why over this transport */
 	struct stream *compute;
 
@@ -77,6 +90,7 @@ struct run {
 
 	struct rundir dir;
 	struct metrics *metrics;
+	struct run_trace trace;
 	struct ps_record served;        /* a server's */
 
 	int64_t step;                   /* own ones, done so far */
@@ -117,6 +131,14 @@ void run_start_clock(struct run *);                             /* training begi
 void report_clock(const struct run *);                         /* which clock and network hold, where it is not only what is here */
 double run_virtual_now(const struct run *);                     /* of this rank, once the compute stream has run; NAN on the wall clock */
 
+/* trace.c: output.trace; all do nothing without it. start and write: all ranks together. */
+int run_check_trace(const struct run *);                        /* -1: error recorded, alike on all ranks */
+void run_open_trace(struct run *);                              /* device is open, and no stream of it; behind run_open_clock() */
+void run_start_trace(struct run *);                             /* training begins */
+void run_trace_step(struct run *, int64_t t);                   /* begins the span of step t */
+double run_trace_time(const struct run *, double at);           /* of this process's clock_now(): seconds since training began, on rank 0's */
+void run_write_trace(struct run *);                             /* when all is over: trace.json */
+
 void run_load(struct run *, const struct batch *);              /* the batch into the network */
 void run_clock(struct run *);                                   /* brings run->spent up to now */
 struct spent run_counters(struct run *);                        /* where the counters behind it stand, evaluation included */
@@ -126,7 +148,12 @@ static inline int64_t run_epoch_samples(const struct run *run) { return run->ste
 static inline double run_epochs(const struct run *run, int64_t samples) { return (double)samples / (double)run_epoch_samples(run); }
 static inline bool run_serves(const struct run *run) { return run->world.rank >= run->workers; }
 bool run_all_reduces(const struct run *);                       /* topology.kind */
-struct cost_model run_link(const struct run *, int workers);    /* cluster.inter and .intra; of computing it says nothing */
+/* cluster.inter, .intra and who sits together; of computing it says nothing */
+struct cost_model run_link(const struct run *, int workers);
+/* Neighbouring ranks of a node, of so many workers: topology.group, cluster.workers_per_node, .nodes; else as found, or one, if a network is
+ * given and all are on one host: then each stands for a node. */
+int run_per_node(const struct run *, int workers);
+bool run_link_given(const struct run *);                        /* cluster.inter is */
 void run_plan_allreduce(struct run *);                          /* topology.allreduce, for run->comm */
 void run_rest(struct run *);                                    /* servers are told that the host is about to wait for other workers */
 int run_train(struct run *);                                    /* exit status */
@@ -138,5 +165,6 @@ void report_start(struct run *);                                /* report_start.
 void report_predict(struct run *);                              /* predict.c: what a step will take, and whether compressing pays */
 void report_end(struct run *);                                  /* report_end.c: the truth about overlap; writes summary.json */
 void report_dry_run(struct run *);                              /* dryrun.c: memory, bytes, predicted step times */
+int report_scaling(struct run *);                               /* scaling.c: --predict; an exit status */
 
 #endif

@@ -59,12 +59,12 @@ static struct device *open_named(const char *name, const struct device_config *c
 	return ops ? ops->open(c) : NULL;
 }
 
-/* A server adds vectors as they come out of messages: no GPU for that. */
+/* A server adds vectors as they come out of messages, and formulas compute none: no GPU for that. */
 static const char *kind_of(const struct run *run)
 {
 	const char *kind = config_string(run->config, "device.kind");
 
-	return run_serves(run) && strcmp(kind, "reference") ? "cpu" : kind;
+	return (run_serves(run) || run->formulas) && strcmp(kind, "reference") ? "cpu" : kind;
 }
 
 /* "auto": a GPU if the machine looks as if it had one and it answers; otherwise the CPU, and why. NULL: error() said why not. */
@@ -109,8 +109,10 @@ static int open_devices(struct run *run, struct device_config *c)
 	if (run->world.size == 1)
 		c->progress = small.progress = PROGRESS_HOOK;   /* nothing to overlap: no thread for it */
 	run->device = open_device(kind_of(run), c);
-	if (run->device)
+	if (run->device) {
 		run_open_clock(run);
+		run_open_trace(run);
+	}
 	/* A device whose streams the host drives is a CPU. */
 	run->host = run->device && run->device->ops->stream->progress ? run->device : open_named("cpu", &small);
 	run->control = run->team = comm_open(&run->world, run->host);
@@ -120,7 +122,7 @@ static int open_devices(struct run *run, struct device_config *c)
 	}
 	if (!run->device)
 		return STATUS_FAILURE;
-	if (!run_serves(run) && c->precision != PRECISION_AUTO && run->device->config.precision != c->precision) {
+	if (!run_serves(run) && !run->formulas && c->precision != PRECISION_AUTO && run->device->config.precision != c->precision) {
 		error("device.precision = \"%s\" (%s): device \"%s\" computes in fp32 only", precision, config_origin(config, "device.precision"),
 		      run->device->ops->name);
 		hint("leave it out, or set device.kind = \"cuda\" on a machine with a GPU");
@@ -158,7 +160,7 @@ static int check_world_size(const struct run *run)
 		error("--calibrate measures one process that has a machine for itself, but %d were started", size);
 		return hint("start it without mpirun");
 	}
-	if (run->calibrates || !config_has(c, "world_size") || config_int(c, "world_size") == size)
+	if (run->calibrates || run->question || !config_has(c, "world_size") || config_int(c, "world_size") == size)
 		return 0;
 	wanted = config_int(c, "world_size");
 	error("world_size = %lld (%s), but %d process%s started", wanted, config_origin(c, "world_size"), size, size == 1 ? " was" : "es were");
@@ -189,12 +191,13 @@ int run_open_world(struct run *run, struct config *config)
 	int status;
 
 	run->config = config;
+	run->formulas = run->question && (pace_given(run) || config_has(config, "cluster.compute.profile"));
 	if (world_open(&run->world, config_string(config, "comm.transport"))) {
 		if (launch_detect().rank == 0)
 			fputs(errors_text(), stderr);
 		return STATUS_COMM;
 	}
-	if (check_world_size(run) || choose_servers(run) || run_check_clock(run)) {
+	if (check_world_size(run) || choose_servers(run) || run_check_clock(run) || run_check_trace(run) || pace_check(config)) {
 		if (run->world.rank == 0)
 			fputs(errors_text(), stderr);
 		return STATUS_CONFIG;
@@ -253,21 +256,23 @@ int run_build_net(struct run *run, struct net *net, int batch)
 /* A server has neither data nor network: it only agrees. */
 int run_open_model(struct run *run)
 {
-	int status = run_agree(run, !run_serves(run) && dataset_open(&run->data, run->config) ? STATUS_DATA : 0);
+	int status, (*open)(struct dataset *, const struct config *) = run->formulas ? dataset_size : dataset_open;
 
+	status = run_agree(run, !run_serves(run) && open(&run->data, run->config) ? STATUS_DATA : 0);
 	if (status)
 		return status;
 	if (run_serves(run))
 		return run_agree(run, 0);
 	if (run_choose_batches(run) || plan_steps(run) || run_build_net(run, &run->net, run->batch[run->world.rank]))
 		return run_agree(run, STATUS_CONFIG);
-	open_partition(run);
+	if (!run->formulas)
+		open_partition(run);
 	optimizer_init(&run->optimizer, optimizer_find(config_string(run->config, "optimizer.name")), run->config);
 	if (sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) || run_check_clocked_sync(run) ||
 	    run_read_times(run))
 		status = STATUS_CONFIG;
 	status = run_agree(run, status);
-	if (!status && run->workers > 1)
+	if (!status && run->workers > 1 && !run->question)
 		sync_foresee(&run->sync, &run->lr, run->steps_per_epoch, run->steps);
 	return status;
 }

@@ -7,6 +7,7 @@
 #include "../core/die.h"
 #include "../core/net_sleep.h"
 #include "../core/timeline.h"
+#include "../core/trace.h"
 #include "metrics.h"
 
 static bool hook_param_needed(void *context, const struct range *range) { return sync_param_needed(context, range); }
@@ -89,10 +90,25 @@ static void evaluate_aside(struct run *run)
 	metrics_flush(run);
 	metrics_progress_end(run);
 	timeline_pause(run->device, true);
-	if (!run->sleep)
+	if (!run->sleep) {
+		trace_phase(run->compute, NULL);
+		trace_whole(run->compute, "evaluation", "step", run->step);
 		run_evaluate(run);
+		trace_end(run->compute);
+	}
 	timeline_pause(run->device, false);
 	run_set_aside(run, &before);
+}
+
+static void end_slowdown(struct run *run)
+{
+	bool slow = run->slowdown.now > 1;
+
+	if (slow)
+		trace_begin(run->compute, "slowdown", NULL, -1);
+	run->aside.exposed += slowdown_end(&run->slowdown, run->device, run->compute);
+	if (slow)
+		trace_end(run->compute);
 }
 
 static void compute(struct run *run, int64_t t)
@@ -102,7 +118,7 @@ static void compute(struct run *run, int64_t t)
 		slowdown_begin(&run->slowdown, t, run->device, run->compute);
 	net_pass(&run->net, 1.0f / (float)run->batch[run->world.rank]);
 	if (!run->virtual)
-		run->aside.exposed += slowdown_end(&run->slowdown, run->device, run->compute);
+		end_slowdown(run);
 }
 
 /* No batch, either: making one is computing. */
@@ -112,14 +128,17 @@ static void next_batch(struct run *run)
 
 	if (run->sleep)
 		return;
+	trace_begin(run->compute, "batch", NULL, -1);
 	CHECK(loader_next(run->train, &batch));
 	run_load(run, &batch);
+	trace_end(run->compute);
 }
 
 static void train_step(struct run *run, int64_t t)
 {
 	int64_t epoch = run->samples / run_epoch_samples(run);
 
+	run_trace_step(run, t);
 	die_step(t);
 	run->sync.lr = lr_at(&run->lr, run_epochs(run, run->samples));
 	if (t == 0 || epoch != run->sync.epoch)
@@ -134,6 +153,7 @@ static void train_step(struct run *run, int64_t t)
 	sync_step(&run->sync, t);
 	run->aside.exposed += run->optimizer.lent;
 	run->optimizer.lent = 0;
+	trace_end(run->compute);
 	run_clock(run);
 }
 
@@ -176,6 +196,7 @@ int run_train(struct run *run)
 		run->test_loss = run->test_accuracy = run->best_accuracy = NAN;
 	else
 		loader_start(run->train, 0, 0);
+	run_start_trace(run);
 	run->aside = run_counters(run);
 	run_start_clock(run);
 	while (run->samples < run->steps * run->batch_total) {
@@ -204,6 +225,7 @@ int run_serve(struct run *run)
 {
 	double start = clock_now();
 
+	run_start_trace(run);
 	run_start_clock(run);
 	ps_serve(run->comm, &run->served, run->dir.path[0] ? log_arrival : NULL, run);
 	run->spent.wall = clock_now() - start;

@@ -7,6 +7,7 @@
 
 #include "../core/clock.h"
 #include "../core/die.h"
+#include "../core/trace.h"
 #include "comm.h"
 #include "topology/topology.h"
 #include "wire.h"
@@ -143,20 +144,28 @@ static void pause_for(struct comm *comm, double seconds)
 {
 	struct delay d = { seconds, 0 };
 
-	if (seconds > 0 && !wire_pause(comm, seconds))
+	if (seconds <= 0)
+		return;
+	trace_begin(comm->stream, "delay", NULL, -1);
+	if (!wire_pause(comm, seconds))
 		comm->device->ops->stream->call(comm->stream, delay_over, &d, sizeof(d));
+	trace_end(comm->stream);
 }
 
 void comm_delay(struct comm *comm) { pause_for(comm, comm->delay); }
 void comm_delay_half(struct comm *comm) { pause_for(comm, comm->delay / 2); }
+
+void comm_trace_sent(struct comm *comm) { trace_count(comm->stream, "bytes sent", (double)comm->bytes_sent); }
 
 static int64_t segment_of(int64_t left, int64_t most) { return left <= 0 ? 0 : left < most ? left : most; }
 
 void comm_exchange(struct comm *comm, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes)
 {
 	int64_t most = comm->ops->segment, out = to < 0 ? 0 : send_bytes, in = from < 0 ? 0 : recv_bytes;
-	bool timed = wire_begin(comm);
+	bool timed;
 
+	trace_begin(comm->stream, out && in ? "exchange" : out ? "send" : "receive", "bytes", out + in);
+	timed = wire_begin(comm);
 	comm->bytes_sent += out;
 	for (int64_t at = 0; at < out || at < in; at += most) {
 		int64_t o = segment_of(out - at, most), i = segment_of(in - at, most);
@@ -165,6 +174,8 @@ void comm_exchange(struct comm *comm, int to, const void *send, int64_t send_byt
 	}
 	if (timed)
 		wire_end_exchange(comm, to, out, from, in);
+	trace_end(comm->stream);
+	comm_trace_sent(comm);
 }
 
 /* ---- the host waits ---- */

@@ -133,6 +133,7 @@ void comm_mark(struct comm *, struct event *);
 void comm_delay(struct comm *);         /* queues a pause of comm->delay seconds that costs no processor time */
 void comm_delay_half(struct comm *);    /* half of it: for an all-reduce in two halves */
 void comm_exchange(struct comm *, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes);
+void comm_trace_sent(struct comm *);     /* for the trace: behind an exchange, or a collective */
 /* Makes sure that comm->work has so many bytes; called while opening, never in the step path. */
 void comm_reserve(struct comm *, size_t bytes);
 /* The host waits until a message from one of the ranks 0 … size-1 that are open[] has arrived, and says from which; asks `first` first. */

@@ -118,12 +118,11 @@ void wire_end_collective(struct comm *comm, double seconds)
 static double seconds(const struct comm *comm, int peer, int64_t bytes, bool all)
 {
 	const struct cost_model *m = &comm->wire->link;
-	int near = m->per_node > 1 ? m->per_node : 1, distance = abs(peer - comm->rank);
+	int node = m->per_node > 1 ? m->per_node : 1, across = all ? cost_across_ring(m, abs(peer - comm->rank)) : 1;
 
-	if (peer / near == comm->rank / near)
+	if (peer / node == comm->rank / node)
 		return m->intra_latency + (double)bytes * m->intra_per_byte;
-	distance = distance < comm->size - distance ? distance : comm->size - distance;
-	return m->latency + (double)bytes * m->per_byte * (all ? wire_share(distance, near) : 1);
+	return m->latency + (double)bytes * m->per_byte * (across > 1 ? across : 1);
 }
 
 void wire_end_exchange(struct comm *comm, int to, int64_t send_bytes, int from, int64_t recv_bytes)
@@ -143,7 +142,6 @@ void wire_kernels(struct comm *comm, int64_t n)
 		timeline_spend(comm->stream, (double)n * comm->wire->kernel);
 }
 
-double wire_kernel_seconds(const struct comm *comm) { return comm->wire->kernel; }
 
 bool wire_pause(struct comm *comm, double seconds)
 {

@@ -11,7 +11,7 @@
  *   collective   takes the time of its formula (topology/, DESIGN 5), whatever the real one is built of
  *
  * Ranks of a node are neighbours (link.per_node), and between nodes they share its link. Who sends and receives at once takes part in a pattern
- * of all ranks (a ring, pairs), see wire_share(); who does one of them, in a tree: one rank of a node at a time.
+ * of all ranks (a ring, pairs), see cost_across_ring(); who does one of them, in a tree: one rank of a node at a time.
  */
 #ifndef COCOD_WIRE_H
 #define COCOD_WIRE_H
@@ -33,7 +33,6 @@ void wire_end_collective(struct comm *, double seconds);
 void wire_end_exchange(struct comm *, int to, int64_t send_bytes, int from, int64_t recv_bytes);
 /* Queues what compressing n elements takes; and a pause. False: the caller has to wait for real. */
 void wire_kernels(struct comm *, int64_t n);
-double wire_kernel_seconds(const struct comm *);        /* of an element */
 bool wire_pause(struct comm *, double seconds);
 
 /*
@@ -48,9 +47,5 @@ void wire_take_in(struct comm *, int from, double asked, int64_t bytes);
 
 /* What of a model holds for this communicator's collectives. */
 const struct cost_model *wire_link(const struct comm *);
-
-/* How many ranks of a node send over its link at the same time, if all ranks send to a partner so many places away, and there are g on
- * each node: the last min(distance, g) of them have theirs on another one. */
-static inline int wire_share(int distance, int per_node) { return distance < per_node ? distance : per_node > 1 ? per_node : 1; }
 
 #endif

@@ -68,6 +68,9 @@ struct stream_ops {
 	double (*busy)(const struct stream *);                  /* seconds this stream has spent in operations other than waiting for events */
 	bool (*active)(const struct stream *);                  /* is such an operation under way? (for the overlap report) */
 	double (*waited)(const struct stream *);                /* seconds a compute stream stood still in wait() or lent its thread to communication */
+	/* (optional) Queues: *at = clock_now(), once all that was queued before has run. Written by the next sync() at the latest. Where it is
+	 * NULL, a host function does that and holds nothing up. */
+	void (*stamp)(struct stream *, double *at);
 	void (*progress)(struct device *);                      /* (optional) lets the queues advance; cheap; called between layers */
 	/* (optional) The queue in the backend's own type (a cudaStream_t), for a library that queues its operations itself: NCCL. */
 	void *(*native)(struct stream *);

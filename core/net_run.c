@@ -7,6 +7,7 @@
 #include "layer.h"
 #include "net_times.h"
 #include "timeline.h"
+#include "trace.h"
 
 static void copy_in(struct net *net, void *dst, const void *src, size_t bytes)
 {
@@ -76,6 +77,8 @@ static void watch_stop(const struct net *net, struct node *node, bool backward, 
 	node->calls[backward][overlapped]++;
 }
 
+static const char *title(const struct node *node) { return node->name[0] ? node->name : node->ops->name; }
+
 /* By the virtual clock: a layer's forward, its backward up to where the gradients of its parameters are final, and what is left of it. */
 enum part { FORWARD, READY, REST };
 
@@ -105,6 +108,7 @@ bool net_grads_final(struct net *net, struct node *node)
 
 void net_forward(struct net *net, bool train)
 {
+	trace_begin(net->stream, "forward", NULL, -1);
 	net_prepare(net);
 	for (int i = 0; i < net->nodes; i++) {
 		struct node *node = net->node[i];
@@ -116,23 +120,28 @@ void net_forward(struct net *net, bool train)
 		needed = net_needs(net, node);
 		if (net->hooks.param_needed)    /* evaluation has none, and must not forget what training found */
 			node->cut_forward = needed;
+		trace_begin(net->stream, title(node), NULL, -1);
 		w = watch_start(net);
 		node->ops->forward(net, node, train);
 		watch_stop(net, node, false, w);
 		spend(net, i, FORWARD);
+		trace_end(net->stream);
 		let_progress(net);
 	}
+	trace_end(net->stream);
 }
 
 void net_backward(struct net *net)
 {
 	CHECK(net->train);
+	trace_begin(net->stream, "backward", NULL, -1);
 	for (int i = net->nodes - 1; i >= 0; i--) {
 		struct node *node = net->node[i];
 		struct stopwatch w;
 
 		if (node->fused || !node->learns)
 			continue;
+		trace_begin(net->stream, title(node), NULL, -1);
 		w = watch_start(net);
 		if (node->ops->backward_params) {
 			node->ops->backward_params(net, node);
@@ -147,8 +156,10 @@ void net_backward(struct net *net)
 			node->cut_backward = net_grads_final(net, node);
 		}
 		watch_stop(net, node, true, w);
+		trace_end(net->stream);
 		let_progress(net);
 	}
+	trace_end(net->stream);
 }
 
 void net_loss(struct net *net, float scale)

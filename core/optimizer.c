@@ -9,6 +9,7 @@
 #include "optimizer.h"
 #include "slowdown.h"
 #include "timeline.h"
+#include "trace.h"
 
 void optimizer_init(struct optimizer *o, const struct optimizer_ops *ops, const struct config *config)
 {
@@ -60,8 +61,10 @@ void optimizer_step_to(struct optimizer *o, struct stream *s, int64_t offset, in
 	double begin = clock_now();
 
 	CHECK(offset >= 0 && n >= 0 && offset + n <= o->n);
+	trace_begin(s, "update", "parameters", n);
 	timeline_spend(s, o->seconds * (double)n / (double)o->n);
 	o->ops->step(o, s, offset, n, g, x, x_out, o->state, state_out);
 	if (o->sleeps)
 		o->lent += slowdown_pause(o->device, s, NULL, begin + o->seconds * (double)n / (double)o->n);
+	trace_end(s);
 }

@@ -2,8 +2,8 @@
  * The virtual clock: see timeline.h.
  *
  * An event that is recorded again before a slow stream has got to its first wait must not hand it the later time: each record has a
- * number, a wait knows which one it means, and the event keeps the times of its last RECORDS. A stream that falls further behind than
- * that is an error of the program, and is seen.
+ * number, a wait knows which one it means, and the event keeps the times of its last TIMELINE_RECORDS. A stream that falls further behind
+ * than that is an error of the program, and is seen.
  *
  * Time is read and written by whoever runs the operations of a stream; between streams the device's own record and wait order the
  * accesses, so nothing here is atomic: a record writes the time in front of the real record, a wait reads it behind the real wait.
@@ -11,31 +11,7 @@
 #include <stdlib.h>
 
 #include "die.h"
-#include "timeline.h"
-
-enum { RECORDS = 1024 };
-
-struct timeline {
-	struct device_ops ops;          /* the backend's, but for `stream` */
-	struct stream_ops stream;
-	const struct device_ops *real;
-	bool paused;
-};
-
-struct stream_shadow {
-	struct timeline *timeline;
-	struct timeline_account account;
-	bool watched;
-};
-
-struct event_shadow {
-	struct timeline *timeline;
-	int64_t recorded;               /* the host's: number of the last record that has a time; 0: none */
-	struct { int64_t number; double at; } moment[RECORDS];
-};
-
-static struct stream_shadow *of_stream(const struct stream *s) { return ((const struct shadowed *)s)->shadow; }
-static struct event_shadow *of_event(const struct event *e) { return ((const struct shadowed *)e)->shadow; }
+#include "timeline_impl.h"
 
 /* ---- what is queued ---- */
 
@@ -59,17 +35,17 @@ static bool stamp(void *args)
 {
 	const struct step *s = args;
 
-	s->event->moment[s->number % RECORDS].at = s->account->now;
-	s->event->moment[s->number % RECORDS].number = s->number;
+	s->event->moment[s->number % TIMELINE_RECORDS].at = s->account->now;
+	s->event->moment[s->number % TIMELINE_RECORDS].number = s->number;
 	return true;
 }
 
 static bool catch_up(void *args)
 {
 	const struct step *s = args;
-	double at = s->event->moment[s->number % RECORDS].at;
+	double at = s->event->moment[s->number % TIMELINE_RECORDS].at;
 
-	CHECK(s->event->moment[s->number % RECORDS].number == s->number);       /* else this stream is RECORDS records behind */
+	CHECK(s->event->moment[s->number % TIMELINE_RECORDS].number == s->number);       /* else this stream is TIMELINE_RECORDS records behind */
 	if (at > s->account->now) {
 		s->account->waited += at - s->account->now;
 		s->account->now = at;
@@ -91,9 +67,10 @@ static struct stream *stream_open(struct device *dev, enum stream_kind kind)
 
 static void stream_close(struct stream *s)
 {
-	struct stream_shadow *shadow = of_stream(s);
+	struct stream_shadow *shadow = timeline_stream(s);
 
 	shadow->timeline->real->stream->close(s);
+	free(shadow->row);
 	free(shadow);
 }
 
@@ -109,7 +86,7 @@ static struct event *event_open(struct device *dev)
 
 static void event_close(struct event *e)
 {
-	struct event_shadow *shadow = of_event(e);
+	struct event_shadow *shadow = timeline_event(e);
 
 	shadow->timeline->real->stream->event_close(e);
 	free(shadow);
@@ -117,28 +94,31 @@ static void event_close(struct event *e)
 
 static void record(struct event *e, struct stream *s)
 {
-	struct event_shadow *event = of_event(e);
-	struct stream_shadow *stream = of_stream(s);
+	struct event_shadow *event = timeline_event(e);
+	struct stream_shadow *stream = timeline_stream(s);
 
 	if (stream->watched) {
 		struct step step = { &stream->account, event, ++event->recorded, 0 };
 
 		event->timeline->real->stream->call(s, stamp, &step, sizeof(step));
 	}
+	trace_on_record(event, s);
 	event->timeline->real->stream->record(e, s);
 }
 
 static void wait(struct stream *s, struct event *e)
 {
-	struct event_shadow *event = of_event(e);
+	struct event_shadow *event = timeline_event(e);
 	struct timeline_account *account = timeline_of(s);
 
+	trace_before_wait(s);
 	event->timeline->real->stream->wait(s, e);
 	if (account && event->recorded) {
 		struct step step = { account, event, event->recorded, 0 };
 
 		event->timeline->real->stream->call(s, catch_up, &step, sizeof(step));
 	}
+	trace_after_wait(s, event);
 }
 
 void timeline_open(struct device *dev)
@@ -169,6 +149,7 @@ void timeline_close(struct device *dev)
 	if (!dev->timeline)
 		return;
 	dev->ops = dev->timeline->real;
+	trace_release(dev->timeline);
 	free(dev->timeline);
 	dev->timeline = NULL;
 }
@@ -177,22 +158,22 @@ void timeline_close(struct device *dev)
 
 void timeline_watch(struct stream *s)
 {
-	CHECK(of_stream(s));
-	of_stream(s)->watched = true;
+	CHECK(timeline_stream(s));
+	timeline_stream(s)->watched = true;
 }
 
 struct timeline_account timeline_account(const struct stream *s)
 {
-	const struct stream_shadow *shadow = of_stream(s);
+	const struct stream_shadow *shadow = timeline_stream(s);
 
 	return shadow ? shadow->account : (struct timeline_account){ 0 };
 }
 
-bool timeline_watches(const struct stream *s) { return of_stream(s) && of_stream(s)->watched; }
+bool timeline_watches(const struct stream *s) { return timeline_stream(s) && timeline_stream(s)->watched; }
 
 struct timeline_account *timeline_of(const struct stream *s)
 {
-	struct stream_shadow *shadow = of_stream(s);
+	struct stream_shadow *shadow = timeline_stream(s);
 
 	return shadow && shadow->watched && !shadow->timeline->paused ? &shadow->account : NULL;
 }
@@ -203,7 +184,7 @@ void timeline_spend(struct stream *s, double seconds)
 	struct step step = { account, NULL, 0, seconds };
 
 	if (account && seconds > 0)
-		of_stream(s)->timeline->real->stream->call(s, spend, &step, sizeof(step));
+		timeline_stream(s)->timeline->real->stream->call(s, spend, &step, sizeof(step));
 }
 
 void timeline_pause(struct device *dev, bool paused)

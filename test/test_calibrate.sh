@@ -20,7 +20,8 @@ ok $? "  the slowest first"
 ok $? "  every layer has a line"
 awk '/^layer/ && !($4 >= 0 && $5 >= $6 && $6 >= 0 && NF == 6) { bad = 1 } END { exit bad }' "$profile"; ok $? "  with three times"
 train 1 none --calibrate && said 'not kept'; ok $? "without a file it only prints"
-train 1 none --calibrate --set 'train.batch=[16, 8]' --set 'cluster.slowdown=[1, 50]' --set world_size=2 --set 'cluster.compute.profile="/nowhere"'
+train 1 none --calibrate --set 'train.batch=[16, 8]' --set 'cluster.slowdown=[1, 50]' --set world_size=2 --set 'cluster.compute.profile="/nowhere"' \
+	--set cluster.compute.sleep=true --set cluster.jitter=1.0
 ok $? "it takes a config of several workers"
 train 2 none --calibrate; [ $? = 2 ] && said 'measures one process'; ok $? "but several processes are refused"
 train 1 none "--calibrate=$dir/no/where"; [ $? = 1 ] && said 'No such file'; ok $? "so is a file that cannot be written"

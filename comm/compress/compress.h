@@ -12,6 +12,7 @@
 #define COCOD_COMPRESS_H
 
 #include "../../core/range.h"
+#include "../../core/trace.h"
 #include "../topology/topology.h"
 
 struct config;

@@ -48,8 +48,10 @@ static void gaussian_k_average(struct compress *c, const struct range *range, co
 	float *residual = g->base.residual + range->offset;
 	int64_t k = sparsify_k(&g->base, range->n);
 
+	trace_begin(s, "select", "values", k);
 	ops->normal_bound(s, range->n, k, in + range->offset, residual, g->least);
 	ops->select(s, range->n, k, g->least, in + range->offset, residual, sparsify_mine(&g->base, c, k), g->base.work);
+	trace_end(s);
 	sparsify_sum(&g->base, c, range, k, out);
 }
 

@@ -121,10 +121,12 @@ static void merge(struct compress *c, int64_t k, int *now, const struct sparse *
 	const struct sparse_ops *ops = c->comm->device->ops->sparse;
 	struct sparse *old = g->base.list + *now * k, *new = g->base.list + (1 - *now) * k;
 
+	trace_begin(s, "merge", "values", k);
 	ops->merge(s, k, mine_first ? old : in, mine_first ? in : old, new, g->base.work);
 	ops->survive(s, k, g->base.own, new, NULL, g->alive);
 	if (with_guest)
 		ops->survive(s, k, g->guest, new, NULL, g->guest_alive);
+	trace_end(s);
 	*now = 1 - *now;
 }
 
@@ -234,13 +236,17 @@ static void gtopk_average(struct compress *c, const struct range *range, const f
 	int64_t k = sparsify_k(&g->base, range->n);
 	const struct sparse *result;
 
+	trace_begin(s, "select", "values", k);
 	dev->sparse->topk(s, range->n, k, in + range->offset, g->base.residual + range->offset, g->base.own, g->base.work);
 	dev->sparse->scale(s, k, (float)c->weight[comm->rank], g->base.own, g->base.list);
 	dev->mem->copy(s, g->alive, g->ones, (size_t)k, COPY_DEVICE);
+	trace_end(s);
 	result = g->variant == RECURSIVE ? merge_pairwise(c, k) : merge_tree(c, k);
+	trace_begin(s, "put back", "values", k);
 	dev->sparse->put_back(s, k, g->base.own, g->alive, g->base.residual + range->offset);
 	dev->mem->zero(s, out + range->offset, (size_t)range->n * sizeof(float));
 	dev->sparse->scatter_add(s, k, 1, result, out + range->offset);
+	trace_end(s);
 }
 
 static void gtopk_epoch(struct compress *c, int64_t epoch)
@@ -270,17 +276,16 @@ static double gtopk_bytes(const struct compress *c, int64_t n, int workers)
 	return ((double)power * rounds_up(power) * k * 8 + extra * (2 * k * 8 + k)) / workers;
 }
 
-/* Recursive doubling: log2 P alpha + 2 k log2 P beta in the paper's units of 4 bytes; a fold adds two more messages. A tree: twice that, up
- * and down. */
+/* Recursive doubling: log2 P alpha + 2 k log2 P beta in the paper's units of 4 bytes, more where workers of a node share its link; a fold adds
+ * two more messages and one of k bytes. A tree: twice that, up and down, and k bytes come down as well. */
 static double gtopk_cost(const struct compress *c, const struct cost_model *m)
 {
 	const struct gtopk *g = c->state;
-	double k = (double)sparsify_k(&g->base, m->n), message = m->latency + k * sizeof(struct sparse) * m->per_byte;
-	int power = largest_power(m->workers);
+	double k = (double)sparsify_k(&g->base, m->n), list = k * sizeof(struct sparse);
 
 	if (g->variant == RECURSIVE)
-		return (rounds_up(power) + (m->workers > power ? 2 : 0)) * message;
-	return rounds_up(m->workers) * (2 * message + (g->variant == TREE ? m->latency + k * m->per_byte : 0));
+		return doubling_cost(m, list) + doubling_guest_cost(m, k);
+	return tree_cost(m, list) + (g->variant == TREE ? tree_cost(m, k) / 2 : 0);
 }
 
 static void gtopk_release(struct compress *c)

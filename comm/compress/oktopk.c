@@ -206,6 +206,7 @@ static void oktopk_average(struct compress *c, const struct range *range, const 
 		place->since = 0;
 	}
 	exact = place->since++ % o->every == 0 || k == n;
+	trace_begin(s, "select", "values", k);
 	if (exact) {
 		dev->sparse->topk(s, n, k, in + range->offset, residual, o->base.own, o->base.work);
 		dev->sparse->quantiles(s, k, o->base.own, comm->size, local, o->own_bound);
@@ -213,6 +214,7 @@ static void oktopk_average(struct compress *c, const struct range *range, const 
 	} else {
 		dev->sparse->select(s, n, k, local, in + range->offset, residual, o->base.own, o->base.work);
 	}
+	trace_end(s);
 	split_and_reduce(c, range, k, bound);
 	gather(c, n, k, global, out + range->offset);
 	if (exact)
@@ -251,9 +253,11 @@ static double oktopk_bytes(const struct compress *c, int64_t n, int workers)
 static double oktopk_cost(const struct compress *c, const struct cost_model *m)
 {
 	const struct oktopk *o = c->state;
-	double bytes = (double)room_of(sparsify_k(&o->base, m->n), m->workers) * sizeof(struct sparse);
+	double bytes = (double)room_of(sparsify_k(&o->base, m->n), m->workers) * sizeof(struct sparse), seconds = 0;
 
-	return (m->workers - 1) * (m->latency + bytes * m->per_byte) + ring_allgather_cost(m, bytes);
+	for (int distance = 1; distance < m->workers; distance++)
+		seconds += cost_step(m, cost_across_ring(m, distance), bytes);
+	return seconds + ring_allgather_cost(m, bytes);
 }
 
 static void oktopk_release(struct compress *c)

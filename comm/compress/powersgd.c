@@ -202,6 +202,7 @@ static int64_t average_left(struct compress *c, const struct range *range, const
 	float weight = (float)c->weight[c->comm->rank];
 	int64_t at = 0, dense;
 
+	trace_begin(s, "factor P", NULL, -1);
 	for (struct piece p = before(range); walk(ps, range, &p);)
 		if (p.matrix) {
 			dev->lowrank->right(s, p.rows, p.cols, ps->rank, in + p.from, ps->residual + p.from, ps->q + q_of(ps, &p),
@@ -215,6 +216,7 @@ static int64_t average_left(struct compress *c, const struct range *range, const
 			dev->vec->scale(s, p.to - p.from, weight, in + p.from, ps->sum + at);
 			at += p.to - p.from;
 		}
+	trace_end(s);
 	comm_allreduce(c->comm, ps->sum, at, DTYPE_F32, REDUCE_SUM);
 	return dense;
 }
@@ -227,6 +229,7 @@ static void average_right(struct compress *c, const struct range *range)
 	struct stream *s = c->comm->stream;
 	int64_t at = 0, first = -1, count = 0;
 
+	trace_begin(s, "factor Q", NULL, -1);
 	for (struct piece p = before(range); walk(ps, range, &p);)
 		if (p.matrix) {
 			int64_t q = q_of(ps, &p);
@@ -237,6 +240,7 @@ static void average_right(struct compress *c, const struct range *range)
 			first = first < 0 ? q : first;
 			count += ps->rank * p.cols;
 		}
+	trace_end(s);
 	if (!count)
 		return;
 	dev->vec->scale(s, count, (float)c->weight[c->comm->rank], ps->own + first, ps->q + first);
@@ -251,6 +255,7 @@ static void powersgd_average(struct compress *c, const struct range *range, cons
 	int64_t dense = average_left(c, range, in), at = 0;
 
 	average_right(c, range);
+	trace_begin(s, "expand", NULL, -1);
 	for (struct piece p = before(range); walk(ps, range, &p);) {
 		int64_t end = p.from + p.rows * p.cols;
 
@@ -265,6 +270,7 @@ static void powersgd_average(struct compress *c, const struct range *range, cons
 		if (end < p.to)
 			dev->mem->zero(s, out + end, (size_t)(p.to - end) * sizeof(float));
 	}
+	trace_end(s);
 }
 
 static void powersgd_state(struct compress *c, struct state_visitor *v)

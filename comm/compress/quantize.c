@@ -124,9 +124,12 @@ void quantize_average(struct compress *c, const struct range *range, const float
 	struct quant_draw draw = { z->seed, (uint64_t)z->averages, 2 * (uint32_t)comm->rank, 0 };
 	float *sum = out + range->offset + mine.from;   /* what was in there has been encoded by then */
 
+	trace_begin(comm->stream, "encode", "values", range->n);
 	ops->encode(comm->stream, &z->first, range->n, in + range->offset, z->feedback ? z->residual + range->offset : NULL, &draw,
 	            z->packed);
+	trace_end(comm->stream);
 	scatter(c, range->n);
+	trace_begin(comm->stream, "add and encode", "values", mine.n);
 	for (int r = 0; r < comm->size && mine.n; r++)
 		ops->decode(comm->stream, &z->first, mine.n, r == comm->rank ? z->packed + mine.at : z->received + r * mine.bytes,
 		            (float)c->weight[r], r > 0, sum);
@@ -137,8 +140,11 @@ void quantize_average(struct compress *c, const struct range *range, const float
 	if (mine.n)
 		ops->encode(comm->stream, &z->second, mine.n, sum, z->feedback ? z->sum_residual + range->offset + mine.from : NULL, &draw,
 		            z->packed + mine.at);
+	trace_end(comm->stream);
 	gather(c, range->n);
+	trace_begin(comm->stream, "decode", "values", range->n);
 	ops->decode(comm->stream, &z->second, range->n, z->packed, z->scale, false, out + range->offset);
+	trace_end(comm->stream);
 	z->averages++;
 	if (z->first.code != QUANT_SIGN)
 		return;

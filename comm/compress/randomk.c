@@ -65,8 +65,10 @@ static void randomk_average(struct compress *c, const struct range *range, const
 	float *residual = r->base.residual + range->offset;
 	int64_t k = sparsify_k(&r->base, range->n);
 
+	trace_begin(s, "draw", "values", k);
 	dev->vec->axpby(s, range->n, 1, in + range->offset, 1, residual);
 	dev->sparse->take_drawn(s, range->n, k, &r->draw, (float)c->weight[comm->rank], residual, r->value);
+	trace_end(s);
 	comm_allreduce(comm, r->value, k, DTYPE_F32, REDUCE_SUM);
 	dev->mem->zero(s, out + range->offset, (size_t)range->n * sizeof(float));
 	dev->sparse->add_drawn(s, range->n, k, &r->draw, 1, r->value, out + range->offset);

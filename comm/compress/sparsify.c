@@ -76,12 +76,14 @@ void sparsify_choose(struct sparsify *s, struct compress *c, int64_t n, int64_t 
 	const struct sparse_ops *ops = c->comm->device->ops->sparse;
 	struct stream *stream = c->comm->stream;
 
-	if (!s->sampled) {
+	trace_begin(stream, "select", "values", k);
+	if (s->sampled) {
+		ops->sample_bound(stream, n, k, residual, in, s->least, s->work);
+		ops->select(stream, n, k, s->least, in, residual, out, s->work);
+	} else {
 		ops->topk(stream, n, k, in, residual, out, s->work);
-		return;
 	}
-	ops->sample_bound(stream, n, k, residual, in, s->least, s->work);
-	ops->select(stream, n, k, s->least, in, residual, out, s->work);
+	trace_end(stream);
 }
 
 void sparsify_release(struct sparsify *s, struct compress *c)
@@ -116,11 +118,13 @@ static void sum_halves(struct sparsify *s, struct compress *c, const struct rang
 
 	dev->sparse->pack(comm->stream, k, c->half, s->own, s->residual + range->offset, wire + comm->rank * bytes);
 	comm_allgather(comm, wire, bytes);
+	trace_begin(comm->stream, "add lists", "values", k * comm->size);
 	dev->mem->zero(comm->stream, out + range->offset, (size_t)range->n * sizeof(float));
 	for (int r = 0; r < comm->size; r++) {
 		dev->sparse->unpack(comm->stream, k, c->half, wire + r * bytes, s->own);
 		dev->sparse->scatter_add(comm->stream, k, (float)c->weight[r], s->own, out + range->offset);
 	}
+	trace_end(comm->stream);
 }
 
 void sparsify_sum(struct sparsify *s, struct compress *c, const struct range *range, int64_t k, float *out)
@@ -133,9 +137,11 @@ void sparsify_sum(struct sparsify *s, struct compress *c, const struct range *ra
 		return;
 	}
 	comm_allgather(comm, s->list, sparsify_bytes(c, k));
+	trace_begin(comm->stream, "add lists", "values", k * comm->size);
 	dev->mem->zero(comm->stream, out + range->offset, (size_t)range->n * sizeof(float));
 	for (int r = 0; r < comm->size; r++)
 		dev->sparse->scatter_add(comm->stream, k, (float)c->weight[r], s->list + r * k, out + range->offset);
+	trace_end(comm->stream);
 }
 
 void sparsify_on_epoch(struct compress *c, int64_t epoch) { sparsify_epoch(c->state, epoch); }

@@ -60,8 +60,10 @@ static void threshold_average(struct compress *c, const struct range *range, con
 	struct threshold *t = c->state;
 	int64_t k = sparsify_k(&t->base, range->n);
 
+	trace_begin(c->comm->stream, "select", "values", k);
 	c->comm->device->ops->sparse->select(c->comm->stream, range->n, k, t->least, in + range->offset, t->base.residual + range->offset,
 	                                     sparsify_mine(&t->base, c, k), t->base.work);
+	trace_end(c->comm->stream);
 	sparsify_sum(&t->base, c, range, k, out);
 }
 

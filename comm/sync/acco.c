@@ -97,11 +97,13 @@ static void acco_step(struct sync *s, int64_t t)
 
 	if (t % 2) {
 		launch(s, state->late, state->late_done);
+		sync_phase(s, "look ahead");
 		stream->wait(s->compute, state->early_done);
 		look_ahead(s);
 		return;
 	}
 	if (t > 0) {
+		sync_phase(s, "update");
 		stream->wait(s->compute, state->late_done);
 		update(s);
 	}

@@ -263,6 +263,7 @@ static void end_round(struct sync *s, int64_t t)
 	const struct device_ops *dev = s->device->ops;
 	bool measures = state->replays == 0;
 
+	sync_phase(s, state->rounds ? "merge and snapshot" : "snapshot");
 	if (++state->rounds == 1) {
 		dev->vec->diff(s->compute, s->n, s->x, state->z, state->d);
 	} else {

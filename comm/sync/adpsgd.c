@@ -90,11 +90,14 @@ static void launch(struct sync *s)
 
 	state->partner = gossip_peers(&state->graph, s->comm->rank, state->round).to;
 	if (state->partner >= 0) {
+		sync_phase(s, "snapshot");
 		s->device->ops->mem->copy(s->compute, state->snapshot, s->x, (size_t)bytes, COPY_DEVICE);
 		comm_fork(s->comm, s->compute);
+		trace_begin(s->comm->stream, "meet", "partner", state->partner);
 		comm_delay(s->comm);
 		comm_exchange(s->comm, state->partner, state->snapshot, bytes, state->partner, state->arrived, bytes);
 		comm_mark(s->comm, state->done);
+		trace_end(s->comm->stream);
 		sync_log(s, state->steps, "launch", state->round, "with %d", state->partner);
 	}
 	state->round++;
@@ -106,6 +109,7 @@ static void merge(struct sync *s)
 	const struct device_ops *dev = s->device->ops;
 	double own = s->weight[s->comm->rank], other = s->weight[state->partner];
 
+	sync_phase(s, "mix with the partner");
 	dev->stream->wait(s->compute, state->done);
 	dev->vec->diff(s->compute, s->n, state->arrived, state->snapshot, state->arrived);
 	dev->vec->axpby(s->compute, s->n, (float)(other / (own + other)), state->arrived, 1, s->x);

@@ -171,6 +171,7 @@ static void mix(struct sync *s)
 	struct choco *state = s->state;
 	const struct vec_ops *vec = s->device->ops->vec;
 
+	sync_phase(s, "gossip step");
 	s->device->ops->stream->wait(s->compute, state->done);
 	for (int i = 0; i < state->degree; i++) {
 		double share = gossip_mixing(s->weight[s->comm->rank], s->weight[neighbour(s, i)], state->degree);
@@ -190,12 +191,15 @@ static void choco_step(struct sync *s, int64_t t)
 		return;
 	if (state->overlap)
 		mix(s);
+	sync_phase(s, "difference to the public copy");
 	s->device->ops->vec->diff(s->compute, s->n, s->x, state->public, state->news);
 	comm_fork(s->comm, s->compute);
+	trace_begin(s->comm->stream, "gossip", "neighbours", state->degree);
 	comm_delay(s->comm);
 	for (int i = 0; i < s->pieces; i++)
 		exchange(s, &s->piece[i]);
 	comm_mark(s->comm, state->done);
+	trace_end(s->comm->stream);
 	if (!state->overlap)
 		mix(s);
 }
@@ -227,8 +231,11 @@ static double choco_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct choco *state = s->state;
 	double compute = m->forward + m->backward;
-	double comm = neighbours(state, m->workers, NULL) * s->pieces * m->latency + choco_bytes(s, m->workers) * m->per_byte;
+	double comm = 0;
 
+	for (int d = 1; d < m->workers; d++)
+		for (int i = 0; i < s->pieces && gossip_leads_to(&state->graph, m->workers, d); i++)
+			comm += cost_step(m, cost_across_ring(m, d), (double)s->compress.ops->wire(&s->compress, s->piece[i].n, false));
 	if (!state->overlap)
 		return compute + comm;
 	return compute > comm ? compute : comm;

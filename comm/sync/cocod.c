@@ -75,6 +75,7 @@ static void cocod_step(struct sync *s, int64_t t)
 	sync_optimize(s);
 	if ((t + 1) % state->period)
 		return;
+	sync_phase(s, state->launched ? "merge and snapshot" : "snapshot");
 	if (state->launched == 0) {
 		dev->vec->diff(s->compute, s->n, s->x, state->z, state->d);
 	} else {

@@ -65,6 +65,7 @@ static void dpsgd_begin(struct sync *s, int64_t t)
 
 	state->degree = gossip_neighbours(&state->graph, s->comm->rank, t, neighbour);
 	comm_fork(s->comm, s->compute);
+	trace_begin(s->comm->stream, "mix", "neighbours", state->degree);
 	comm_delay(s->comm);
 	for (int k = 0; k < state->degree; k++) {
 		int to = neighbour[k], from = neighbour[state->degree - 1 - k];
@@ -78,6 +79,7 @@ static void dpsgd_begin(struct sync *s, int64_t t)
 			vec->axpby(stream, s->n, share, state->arrived, 1, state->mixed);
 	}
 	comm_mark(s->comm, state->done);
+	trace_end(s->comm->stream);
 }
 
 /* The exchange has read x before the optimizer writes to it. */
@@ -88,6 +90,7 @@ static void dpsgd_step(struct sync *s, int64_t t)
 	(void)t;
 	s->device->ops->stream->wait(s->compute, state->done);
 	sync_optimize(s);
+	sync_phase(s, "mix");
 	if (state->degree > 0)
 		s->device->ops->vec->axpby(s->compute, s->n, 1, state->mixed, 1, s->x);
 }

@@ -113,6 +113,7 @@ static void eager_step(struct sync *s, int64_t t)
 	sync_optimize(s);
 	if ((t + 1) % state->period)
 		return;
+	sync_phase(s, state->eager ? "eager outer step" : "outer step");
 	dev->stream->wait(s->compute, outer->done);
 	outer_step(outer, s, 0, s->n);
 	dev->vec->diff(s->compute, s->n, state->start, s->x, outer->d);

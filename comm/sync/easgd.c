@@ -74,6 +74,7 @@ static void easgd_step(struct sync *s, int64_t t)
 	sync_optimize(s);
 	if ((t + 1) % state->period)
 		return;
+	sync_phase(s, "elastic step");
 	dev->stream->wait(s->compute, state->done);
 	dev->vec->axpby(s->compute, s->n, (float)state->beta, state->d, 1, state->z);
 	dev->vec->diff(s->compute, s->n, s->x, state->z, state->d);

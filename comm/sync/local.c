@@ -55,9 +55,11 @@ static void local_step(struct sync *s, int64_t t)
 	sync_optimize(s);
 	if ((t + 1) % state->period)
 		return;
+	sync_phase(s, "average");
 	dev->vec->diff(s->compute, s->n, s->x, state->z, state->d);
 	sync_average(s, state->d, state->d, state->done);
 	dev->stream->wait(s->compute, state->done);
+	sync_phase(s, "adopt the average");
 	dev->vec->adopt(s->compute, s->n, state->d, state->z, s->x);
 	sync_merged(s);
 }

@@ -75,6 +75,7 @@ static void losp_step(struct sync *s, int64_t t)
 	sync_optimize(s);
 	if ((t + 1) % state->period)
 		return;
+	sync_phase(s, "merge");
 	dev->stream->wait(s->compute, state->done);
 	dev->vec->axpby(s->compute, s->n, 1, s->x, -state->lambda, state->d);
 	dev->vec->diff(s->compute, s->n, state->d, state->z, state->d);

@@ -40,9 +40,11 @@ void outer_round(struct outer *o, struct sync *s)
 {
 	const struct device_ops *dev = s->device->ops;
 
+	sync_phase(s, "average");
 	dev->vec->diff(s->compute, s->n, o->z, s->x, o->d);
 	sync_average(s, o->d, o->d, o->done);
 	dev->stream->wait(s->compute, o->done);
+	sync_phase(s, "outer step");
 	outer_step(o, s, 0, s->n);
 	dev->mem->copy(s->compute, s->x, o->z, (size_t)s->n * sizeof(float), COPY_DEVICE);
 	sync_merged(s);

@@ -87,6 +87,7 @@ static void overlap_local_step(struct sync *s, int64_t t)
 	lr_sum_add(&state->rate, s->lr);
 	if ((t + 1) % state->period)
 		return;
+	sync_phase(s, "pull to the anchor");
 	dev->stream->wait(s->compute, state->done);
 	if (state->carry.value < 0) {
 		dev->vec->axpby(s->compute, s->n, 1, state->d, 1, state->z);

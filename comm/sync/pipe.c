@@ -85,7 +85,11 @@ static void launch(struct sync *s, const struct range *bucket)
 
 	s->device->ops->mem->copy(s->compute, slot + bucket->offset, s->g + bucket->offset, (size_t)bucket->n * sizeof(float), COPY_DEVICE);
 	comm_fork(s->comm, s->compute);
+	trace_begin(s->comm->stream, "bucket", NULL, state->launched);
 	compress_average(&s->compress, bucket, slot, slot);
+	if (++state->launched == state->buckets)
+		comm_mark(s->comm, state->done[state->slot]);
+	trace_end(s->comm->stream);
 }
 
 static bool pipe_grad_ready(struct sync *s, const struct range *range)
@@ -101,8 +105,6 @@ static bool pipe_grad_ready(struct sync *s, const struct range *range)
 		if (bucket->offset + bucket->n > state->ready)
 			break;
 		launch(s, bucket);
-		if (++state->launched == state->buckets)
-			comm_mark(s->comm, state->done[state->slot]);
 	}
 	return state->launched > before;
 }
@@ -117,6 +119,7 @@ static void pipe_step(struct sync *s, int64_t t)
 	state->ready = 0;
 	if (from < 0 || (t >= state->warmup && from < state->warmup))   /* the pipeline fills */
 		return;
+	sync_phase(s, "update with an earlier gradient");
 	s->device->ops->stream->wait(s->compute, state->done[from % state->width]);
 	optimizer_begin(s->optimizer, s->compute, s->lr);
 	optimizer_step(s->optimizer, s->compute, 0, s->n, state->average[from % state->width], s->x);

@@ -55,11 +55,14 @@ static void average_momentum(struct sync *s)
 		return;
 	for (int i = 0; i < slots; i++)
 		s->device->ops->vec->scale(s->compute, s->n, (float)s->weight[s->comm->rank], o->state[i], o->state[i]);
+	sync_phase(s, "average the momentum");
 	comm_fork(s->comm, s->compute);
+	trace_begin(s->comm->stream, "average of the momentum", NULL, -1);
 	comm_delay(s->comm);
 	for (int i = 0; i < slots; i++)
 		comm_allreduce(s->comm, o->state[i], s->n, DTYPE_F32, REDUCE_SUM);
 	comm_mark(s->comm, s->comm->forked);
+	trace_end(s->comm->stream);
 	s->device->ops->stream->wait(s->compute, s->comm->forked);
 }
 

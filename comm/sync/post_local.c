@@ -197,9 +197,11 @@ static void post_local_step(struct sync *s, int64_t t)
 	sync_optimize(s);
 	if ((t + 2 - state->switched) % state->period)
 		return;
+	sync_phase(s, "average");
 	s->device->ops->vec->diff(s->compute, s->n, s->x, state->z, state->d);
 	sync_average(s, state->d, state->d, state->done);
 	s->device->ops->stream->wait(s->compute, state->done);
+	sync_phase(s, "adopt the average");
 	s->device->ops->vec->adopt(s->compute, s->n, state->d, state->z, s->x);
 	sync_merged(s);
 }

@@ -121,11 +121,13 @@ static void push(struct sync *s, int64_t round)
 	int64_t bytes = s->n * (int64_t)sizeof(float);
 
 	comm_fork(s->comm, s->compute);
+	trace_begin(s->comm->stream, "push", "round", round);
 	comm_delay(s->comm);
 	if (peers.from < 0)
 		s->device->ops->mem->zero(s->comm->stream, state->arriving, (size_t)bytes);
 	comm_exchange(s->comm, peers.to, state->leaving, bytes, peers.from, state->arriving, bytes);
 	comm_mark(s->comm, state->done);
+	trace_end(s->comm->stream);
 	for (int r = 0; r < s->comm->size; r++) {
 		int from = gossip_peers(&state->graph, r, round).from;
 
@@ -151,6 +153,7 @@ static void sgp_step(struct sync *s, int64_t t)
 
 	take_step(s);
 	if (t % state->every == 0) {
+		sync_phase(s, "push-sum");
 		halve(s, round);
 		if (state->overlap > 0)
 			merge(s);
@@ -158,6 +161,7 @@ static void sgp_step(struct sync *s, int64_t t)
 		if (state->overlap == 0)
 			merge(s);
 	}
+	sync_phase(s, "de-bias");
 	s->device->ops->vec->scale(s->compute, s->n, (float)(1 / state->w[s->comm->rank].here.value), state->x, s->x);
 }
 

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "../../core/die.h"
+#include "../../core/trace.h"
 #include "sync.h"
 
 struct ssgd {
@@ -54,8 +55,10 @@ static bool ssgd_grad_ready(struct sync *s, const struct range *range)
 		if (bucket->offset + bucket->n > state->ready)
 			break;
 		comm_fork(s->comm, s->compute);
+		trace_begin(s->comm->stream, "bucket", NULL, state->launched);
 		compress_average(&s->compress, bucket, s->g, s->g);
 		comm_mark(s->comm, state->done[state->launched++]);
+		trace_end(s->comm->stream);
 	}
 	return state->launched > before;
 }
@@ -66,6 +69,7 @@ static void ssgd_step(struct sync *s, int64_t t)
 
 	(void)t;
 	CHECK(state->launched == state->buckets);
+	sync_phase(s, "update");
 	optimizer_begin(s->optimizer, s->compute, s->lr);
 	for (int i = 0; i < state->buckets; i++) {
 		s->device->ops->stream->wait(s->compute, state->done[i]);
@@ -90,14 +94,13 @@ static double ssgd_bytes(const struct sync *s, int workers)
 	return sync_ranges_bytes(s, bucket, buckets, workers);
 }
 
-/* Buckets hide behind backward, but the last one leaves when it has ended. */
+/* Buckets hide behind backward, as far as they are final before its end. */
 static double ssgd_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct range *bucket;
 	int buckets = sync_buckets(s, m->workers, &bucket);
-	double comm = sync_ranges_cost(s, bucket, buckets, m), last = sync_ranges_cost(s, &bucket[buckets - 1], 1, m);
 
-	return m->forward + (comm > m->backward + last ? comm : m->backward + last);
+	return m->forward + sync_landed(s, bucket, buckets, m, 1);
 }
 
 static void ssgd_release(struct sync *s)

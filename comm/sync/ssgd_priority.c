@@ -85,9 +85,11 @@ static bool priority_grad_ready(struct sync *s, const struct range *range)
 			break;
 		if (state->queued++ == before)
 			comm_fork(s->comm, s->compute);
+		trace_begin(s->comm->stream, "slice of bucket", NULL, slice->bucket);
 		compress_average(&s->compress, &slice->range, s->g, s->g);
 		if (slice->last)
 			comm_mark(s->comm, state->lazy.done[slice->bucket]);
+		trace_end(s->comm->stream);
 	}
 	return state->queued > before;
 }

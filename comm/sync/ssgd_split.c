@@ -23,6 +23,7 @@
  * is S-SGD.
  */
 #include "../../core/die.h"
+#include "../../core/trace.h"
 #include "lazy.h"
 
 struct split {
@@ -68,10 +69,12 @@ static bool split_grad_ready(struct sync *s, const struct range *range)
 		if (bucket->offset + bucket->n > state->ready)
 			break;
 		comm_fork(s->comm, s->compute);
+		trace_begin(s->comm->stream, "bucket", NULL, state->launched);
 		comm_delay_half(s->comm);
 		if (s->comm->size > 1)
 			s->device->ops->vec->scale(s->comm->stream, bucket->n, (float)s->weight[s->comm->rank], g, g);
 		comm_reduce_scatter(s->comm, g, bucket->n, DTYPE_F32, REDUCE_SUM);
+		trace_end(s->comm->stream);
 		state->launched++;
 	}
 	return state->launched > before;
@@ -85,9 +88,11 @@ static void split_step(struct sync *s, int64_t t)
 	(void)t;
 	CHECK(state->launched == lazy->buckets);
 	for (int i = lazy->buckets - 1; i >= 0; i--) {
+		trace_begin(s->comm->stream, "bucket", NULL, i);
 		comm_delay_half(s->comm);
 		comm_gather_sums(s->comm, s->g + lazy->bucket[i].offset, lazy->bucket[i].n, DTYPE_F32);
 		comm_mark(s->comm, lazy->done[i]);
+		trace_end(s->comm->stream);
 	}
 	lazy_step(lazy, s);
 	state->launched = 0;
@@ -124,7 +129,7 @@ static double split_cost(const struct sync *s, const struct cost_model *m)
 	const struct range *bucket;
 	int buckets = sync_buckets(s, m->workers, &bucket);
 	double half = sync_ranges_cost(s, bucket, buckets, m) / 2, first = sync_ranges_cost(s, &bucket[buckets - 1], 1, m) / 2;
-	double scattered = half > m->backward + first ? half : m->backward + first;
+	double scattered = sync_landed(s, bucket, buckets, m, 0.5);
 
 	return scattered + first + (m->forward > half - first ? m->forward : half - first);
 }

@@ -99,10 +99,13 @@ void ssp_step(struct sync *s, int64_t t)
 	if (!read)
 		dev->vec->axpby(s->compute, s->n, weight - 1, state->update, 1, s->x);
 	dev->vec->scale(s->compute, s->n, weight, state->update, state->update);
+	sync_phase(s, read ? "push and read" : "push");
 	comm_fork(s->comm, s->compute);
+	trace_begin(s->comm->stream, read ? "push and read" : "push", "clock", step.clock);
 	comm_delay(s->comm);
 	ps_push(s->comm, state->update, s->n, &step);
 	comm_mark(s->comm, state->done);
+	trace_end(s->comm->stream);
 	if (!read)
 		return;
 	dev->stream->wait(s->compute, state->done);

@@ -138,6 +138,7 @@ static void launch(struct sync *s, int f)
 	const struct range *r = &s->part[f];
 	float *d = state->outer.d;
 
+	sync_phase(s, "send a fragment");
 	s->device->ops->vec->diff(s->compute, r->n, state->outer.z + r->offset, s->x + r->offset, d + r->offset);
 	sync_average_part(s, f, d, d, state->done[f]);
 }
@@ -149,6 +150,7 @@ static void merge(struct sync *s, int f)
 	const struct range *r = &s->part[f];
 	float *z = state->outer.z + r->offset, *x = s->x + r->offset;
 
+	sync_phase(s, "outer step of a fragment");
 	dev->stream->wait(s->compute, state->done[f]);
 	outer_step(&state->outer, s, r->offset, r->n);
 	if (state->mixing == 0)

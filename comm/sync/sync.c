@@ -7,6 +7,7 @@
 
 #include "../../core/config.h"
 #include "../../core/die.h"
+#include "../../core/trace.h"
 #include "sync.h"
 
 const struct sync_ops *sync_find(const char *name)
@@ -241,8 +242,12 @@ int64_t sync_claim(struct sync *s, int64_t t, int64_t until)
 	return s->ops->claim ? s->ops->claim(s, until) : t * s->batch_total;
 }
 
+/* Between its phases a worker computes. */
+static void phase_of_step(struct sync *s) { sync_phase(s, s->ops->averages_gradients ? "gradient" : "local steps"); }
+
 void sync_begin(struct sync *s, int64_t t)
 {
+	phase_of_step(s);
 	if (s->ops->begin)
 		s->ops->begin(s, t);
 }
@@ -257,7 +262,11 @@ bool sync_grad_ready(struct sync *s, const struct range *range)
 	return s->ops->grad_ready && s->ops->grad_ready(s, range);
 }
 
-void sync_step(struct sync *s, int64_t t) { s->ops->step(s, t); }
+void sync_step(struct sync *s, int64_t t)
+{
+	s->ops->step(s, t);
+	phase_of_step(s);
+}
 
 void sync_settle(struct sync *s)
 {
@@ -291,10 +300,12 @@ void sync_optimize(struct sync *s)
 static void average_between(struct sync *s, int64_t from, int64_t to, const float *in, float *out, struct event *done)
 {
 	comm_fork(s->comm, s->compute);
+	trace_begin(s->comm->stream, "average", "parameters", to - from);
 	for (int i = 0; i < s->pieces; i++)
 		if (s->piece[i].offset >= from && s->piece[i].offset < to)
 			compress_average(&s->compress, &s->piece[i], in, out);
 	comm_mark(s->comm, done);
+	trace_end(s->comm->stream);
 }
 
 void sync_average(struct sync *s, const float *in, float *out, struct event *done) { average_between(s, 0, s->n, in, out, done); }
@@ -331,6 +342,21 @@ double sync_ranges_cost(const struct sync *s, const struct range *range, int cou
 	for (int i = 0; i < count; i++)
 		seconds += compress_cost(&s->compress, &range[i], m) + m->kernels * (double)range[i].n / (double)s->n + m->delay;
 	return seconds;
+}
+
+double sync_landed(const struct sync *s, const struct range *range, int count, const struct cost_model *m, double share)
+{
+	double landed = 0;
+
+	for (int i = 0; i < count; i++) {
+		int64_t last = range[i].tensor - s->schedule.whole.tensor + range[i].tensors - 1;
+		double final = i == count - 1;
+
+		if (m->ready)
+			final = m->ready[last];
+		landed = fmax(landed, final * m->backward) + share * sync_ranges_cost(s, &range[i], 1, m);
+	}
+	return landed;
 }
 
 double sync_average_bytes(const struct sync *s, int workers) { return sync_ranges_bytes(s, s->piece, s->pieces, workers); }

@@ -18,6 +18,7 @@
 #define COCOD_SYNC_H
 
 #include "../../core/optimizer.h"
+#include "../../core/trace.h"
 #include "../compress/compress.h"
 #include "../schedule/schedule.h"
 
@@ -147,6 +148,9 @@ double sync_average_cost(const struct sync *, const struct cost_model *);       
 int sync_buckets(const struct sync *, int workers, const struct range **bucket);
 double sync_ranges_bytes(const struct sync *, const struct range *, int count, int workers);
 double sync_ranges_cost(const struct sync *, const struct range *, int count, const struct cost_model *);
+/* When the last of these ranges has been averaged, counted from where backward begins: each leaves when its last gradient is final. share:
+ * of the time of an average, 1, or 0.5 for the first half of an all-reduce. */
+double sync_landed(const struct sync *, const struct range *, int count, const struct cost_model *, double share);
 /* Called in init by an algorithm that exchanges the arena in parts: the compressor sees nothing across their bounds. The parts cover
  * the arena, in order, each whole tensors; the array (xcalloc) is the sync's from then on. And the average of one of them. */
 void sync_cut(struct sync *, struct range *part, int parts);
@@ -163,6 +167,8 @@ void sync_mean_model(struct sync *, float *out);
 void sync_sum(struct sync *, float *v);                         /* v = sum over the workers of v, in stream order of `compute` */
 /* A decision from measured times, good from step t on: such a run repeats only by its log. what: the name, value: what was decided. */
 void sync_log(struct sync *, int64_t t, const char *what, int64_t value, const char *why, ...) __attribute__((format(printf, 5, 6)));
+/* For the trace: what the worker does from here on, in the paper's words; until the step ends or the next phase begins. */
+static inline void sync_phase(struct sync *s, const char *name) { trace_phase(s->compute, name); }
 float *sync_vector(struct sync *);                              /* a zeroed arena of n on the device; freed with mem->free */
 
 #endif

@@ -86,12 +86,14 @@ static void vrl_step(struct sync *s, int64_t t)
 	if (!is_due(state, t))
 		return;
 	/* xhat - x_i = average - d_i. The average takes the place of d_i, so d_i goes first. */
+	sync_phase(s, "average");
 	vec->diff(s->compute, s->n, s->x, state->z, state->d);
 	carry = lr_sum_end(&state->rate);
 	if (carry >= 0)
 		vec->axpby(s->compute, s->n, -1, state->d, (float)carry, state->u);
 	sync_average(s, state->d, state->d, state->done);
 	s->device->ops->stream->wait(s->compute, state->done);
+	sync_phase(s, "adopt the average");
 	if (carry >= 0)
 		vec->axpby(s->compute, s->n, 1, state->d, 1, state->u);
 	vec->adopt(s->compute, s->n, state->d, state->z, s->x);

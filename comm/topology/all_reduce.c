@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../../core/die.h"
+#include "../../core/trace.h"
 #include "../wire.h"
 #include "allreduce.h"
 #include "ps.h"
@@ -116,7 +117,15 @@ static void end_timed(struct comm *comm, bool timed, double share, double bytes)
 		wire_end_collective(comm, share * comm_allreduce_cost(comm, wire_link(comm), bytes));
 }
 
-void comm_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type, enum reduce op)
+static void begin_traced(struct comm *comm, const char *name, int64_t bytes) { trace_whole(comm->stream, name, "bytes", bytes); }
+
+static void end_traced(struct comm *comm)
+{
+	trace_end(comm->stream);
+	comm_trace_sent(comm);
+}
+
+static void all_reduce(struct comm *comm, void *buffer, int64_t n, enum dtype type, enum reduce op)
 {
 	double bytes = (double)n * (double)dtype_size(type);
 
@@ -133,6 +142,21 @@ void comm_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type,
 	}
 }
 
+/* What happens between workers and servers is told span by span. */
+void comm_allreduce(struct comm *comm, void *buffer, int64_t n, enum dtype type, enum reduce op)
+{
+	int64_t bytes = n * (int64_t)dtype_size(type);
+
+	if (comm->servers)
+		trace_begin(comm->stream, "all-reduce by servers", "bytes", bytes);
+	else if (by_library(comm))
+		begin_traced(comm, "library all-reduce", bytes);
+	else
+		begin_traced(comm, way(comm, comm->plan ? &comm->plan->link : NULL, (double)bytes)->title, bytes);
+	all_reduce(comm, buffer, n, type, op);
+	end_traced(comm);
+}
+
 /* ---- in two halves ---- */
 
 /* A library's parts are equal blocks that begin where its kernels like it, at multiples of 16 bytes; what is left over is reduced at once. */
@@ -142,19 +166,21 @@ void comm_reduce_scatter(struct comm *comm, void *buffer, int64_t n, enum dtype 
 {
 	int64_t size = (int64_t)dtype_size(type), part = even_part(comm, n), even = part * comm->size;
 
+	begin_traced(comm, "reduce-scatter", n * size);
 	CHECK(!comm->servers && (by_library(comm) || !comm->plan || comm->plan->ops == &allreduce_ring));
 	if (!by_library(comm)) {
 		bool timed = wire_begin(comm);
 
 		ring_reduce_scatter(comm, buffer, n, type, op);
 		end_timed(comm, timed, 0.5, (double)(n * size));
-		return;
+	} else {
+		if (comm->size > 1 && part > 0) {
+			comm->bytes_sent += (comm->size - 1) * part * size;
+			comm->ops->reduce_scatter(comm, buffer, part, type, op);
+		}
+		all_reduce(comm, (char *)buffer + even * size, n - even, type, op);
 	}
-	if (comm->size > 1 && part > 0) {
-		comm->bytes_sent += (comm->size - 1) * part * size;
-		comm->ops->reduce_scatter(comm, buffer, part, type, op);
-	}
-	comm_allreduce(comm, (char *)buffer + even * size, n - even, type, op);
+	end_traced(comm);
 }
 
 void comm_gather_sums(struct comm *comm, void *buffer, int64_t n, enum dtype type)
@@ -165,9 +191,11 @@ void comm_gather_sums(struct comm *comm, void *buffer, int64_t n, enum dtype typ
 		comm_allgather(comm, buffer, even_part(comm, n) * (int64_t)dtype_size(type));
 		return;
 	}
+	begin_traced(comm, "all-gather", n * (int64_t)dtype_size(type));
 	timed = wire_begin(comm);
 	ring_gather_chunks(comm, buffer, n, type);
 	end_timed(comm, timed, 0.5, (double)(n * (int64_t)dtype_size(type)));
+	end_traced(comm);
 }
 
 double comm_allreduce_bytes(const struct comm *comm, double n, int workers)
@@ -192,6 +220,7 @@ double comm_allreduce_cost(const struct comm *comm, const struct cost_model *m, 
 void comm_allgather(struct comm *comm, void *buffer, int64_t bytes)
 {
 	CHECK(!comm->servers);          /* servers only add; sync_init() has refused whoever gathers */
+	begin_traced(comm, "all-gather", comm->size * bytes);
 	if (!comm->ops->allgather) {
 		bool timed = wire_begin(comm);
 
@@ -202,4 +231,5 @@ void comm_allgather(struct comm *comm, void *buffer, int64_t bytes)
 		comm->bytes_sent += (comm->size - 1) * bytes;
 		comm->ops->allgather(comm, buffer, bytes);
 	}
+	end_traced(comm);
 }

@@ -8,7 +8,7 @@
 #include "topology.h"
 
 struct allreduce_ops {
-	const char *name;
+	const char *name, *title;       /* title: in a trace */
 	void (*run)(struct comm *, void *buffer, int64_t n, enum dtype, enum reduce);
 	size_t (*work)(const struct comm *, int64_t n, enum dtype);     /* bytes of comm->work that run() needs */
 	double (*vectors)(int workers);         /* how many times n elements a rank sends, on average over the ranks: exactly */

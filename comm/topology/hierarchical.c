@@ -44,6 +44,7 @@ static double cost(const struct cost_model *m, double bytes)
 
 const struct allreduce_ops allreduce_hierarchical = {
 	.name = "hierarchical",
+	.title = "hierarchical all-reduce",
 	.run = hierarchical_run,
 	.work = work,
 	.vectors = vectors,

@@ -16,8 +16,11 @@
  * Limits: a worker sends or receives, never both at once, and one server after the other; its link is used in one direction. The
  * servers' links are what all workers share: W workers take W/S times as long as one.
  */
+#include <math.h>
+
 #include "../../core/die.h"
 #include "../../core/range.h"
+#include "../../core/trace.h"
 #include "ps_request.h"
 
 void ps_open(struct comm *comm, int servers)
@@ -43,8 +46,11 @@ void ps_shard(int64_t n, int servers, int server, int64_t *from, int64_t *to)
 /* The request lies in device memory, like all that is sent; the stream writes the next one when this one is gone. */
 static void ask(struct comm *comm, int server, const struct ps_request *r)
 {
-	comm->device->ops->mem->set(comm->stream, comm->work, r, sizeof(*r));
-	comm_exchange(comm, comm->size + server, comm->work, sizeof(*r), -1, NULL, 0);
+	struct ps_request mine = *r;
+
+	mine.traced = trace_is_on(comm->device);
+	comm->device->ops->mem->set(comm->stream, comm->work, &mine, sizeof(mine));
+	comm_exchange(comm, comm->size + server, comm->work, sizeof(mine), -1, NULL, 0);
 }
 
 static void take_ticket(struct comm *comm, struct ps_ticket *ticket)
@@ -114,7 +120,7 @@ void ps_load(struct comm *comm, float *sum, int64_t n, int64_t clock, int64_t ta
 static void tell_all(struct comm *comm, enum ps_kind kind)
 {
 	for (int s = 0; s < comm->servers; s++)
-		ask(comm, s, &(struct ps_request){ .kind = (int)kind });
+		ask(comm, s, &(struct ps_request){ .kind = (int16_t)kind });
 }
 
 void ps_rest(struct comm *comm) { tell_all(comm, PS_REST); }
@@ -139,7 +145,11 @@ double ps_bytes(int64_t n, int servers)
 
 double ps_cost(const struct cost_model *m, double bytes_up, double bytes_down, int servers)
 {
-	double share = (double)m->workers / servers;
+	int group = m->per_node > 1 ? m->per_node : 1, links = (servers + group - 1) / group;
+	double share = fmax((double)m->workers / links, m->workers < group ? m->workers : group);
+	bool inside = m->workers + servers <= group;
 
-	return 2 * m->latency + (bytes_up + bytes_down) * m->per_byte * (share > 1 ? share : 1);
+	if (inside)
+		return 2 * m->intra_latency + (bytes_up + bytes_down) * m->intra_per_byte * fmax((double)m->workers / servers, 1);
+	return 2 * m->latency + (bytes_up + bytes_down) * m->per_byte * share;
 }

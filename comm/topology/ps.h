@@ -65,7 +65,8 @@ void ps_rest(struct comm *);
 void ps_end(struct comm *);             /* this worker is done: ps_serve() returns when all have said so. The host waits */
 
 double ps_bytes(int64_t n, int servers);        /* that a worker sends with a vector of n floats: itself and the requests in front */
-/* Seconds of one vector there and back: all workers share the servers' links, one direction after the other. */
+/* Seconds of one vector there and back, one direction after the other: all workers share the links of the servers' nodes, and those of a
+ * node its own. */
 double ps_cost(const struct cost_model *, double bytes_up, double bytes_down, int servers);
 
 /* ---- servers ---- */

@@ -17,7 +17,8 @@ enum ps_kind {
 
 /* Between machines of one kind, as all messages here. */
 struct ps_request {
-	int32_t kind, type, op, uses;
+	int16_t kind, traced;   /* traced: the worker's trace is on: what it asks for is kept in the server's, too */
+	int32_t type, op, uses;
 	int64_t n;              /* of the shard */
 	int64_t clock, least;   /* PS_LOAD: of that worker from now on; samples of all tickets */
 	int64_t until;          /* the last server answers with a ticket for `uses` steps of `batch` samples, too; 0: it does not */

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "../../core/die.h"
+#include "../../core/trace.h"
 #include "../wire.h"
 #include "ps_request.h"
 
@@ -104,6 +105,18 @@ static void hold(struct server *v, int64_t n)
 	CHECK(v->n == n);
 }
 
+/* Its span: what the worker wants, and until it has been dealt with. It ends in ps_serve(). */
+static void begin_request(const struct server *v, const struct ps_request *r, int worker)
+{
+	static const char *const name[] = {
+		[PS_REDUCE] = "all-reduce", [PS_ORDERED] = "push in order", [PS_TOTAL] = "read all", [PS_PUSH] = "push",
+		[PS_LOAD] = "load", [PS_TICKET] = "ticket", [PS_REST] = "rest", [PS_END] = "end",
+	};
+
+	trace_on(v->comm->device, r->traced);
+	trace_begin(v->comm->stream, name[r->kind], "worker", worker);
+}
+
 /* Returns how many of them are sure to ask, whatever we do. */
 static int count_awaited(struct server *v)
 {
@@ -129,6 +142,8 @@ static int receive(struct server *v, int turn)
 	c->asks = *v->request;
 	if (wire_orders(comm))
 		c->asked = wire_heard(comm);
+	else
+		begin_request(v, &c->asks, worker);
 	if (payload(&c->asks)) {
 		c->slot = reserve(v, c->slot, &c->slot_bytes, payload(&c->asks));
 		comm_exchange(comm, -1, NULL, 0, worker, c->slot, payload(&c->asks));
@@ -162,6 +177,7 @@ static int take_earliest(struct server *v)
 		if (v->client[w].pending && (first < 0 || earlier(&v->client[w], &v->client[first])))
 			first = w;
 	v->client[first].pending = false;
+	begin_request(v, &v->client[first].asks, first);
 	if (isnan(v->client[first].asked))
 		return first;
 	wire_mute(comm, false);
@@ -342,6 +358,7 @@ void ps_serve(struct comm *comm, struct ps_record *record, ps_log_fn *log, void 
 			answer_ticket(&v, worker);
 		else
 			join_round(&v, worker);
+		trace_end(comm->stream);
 		comm->device->ops->stream->sync(comm->stream);
 	}
 	for (int w = 0; w < comm->size; w++)

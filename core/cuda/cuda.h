@@ -48,6 +48,7 @@ struct stream {
 	bool capturing;
 	unsigned fresh;                 /* while capturing: cuda_fresh() as it was before */
 	struct stopwatch *watch;        /* cuda_stream.c: where busy() and waited() come from */
+	struct stamps *stamps;          /* cuda_stamp.c: moments whose time is asked for; NULL: none was */
 	struct calls *calls;            /* cuda_stream.c: arguments of host functions that have not run yet */
 };
 
@@ -56,6 +57,11 @@ static inline struct cuda_device *cuda(struct device *dev) { return (struct cuda
 /* Dies with the library's own words (STATUS_FAILURE). */
 void cuda_check(cudaError_t, const char *call, const char *file, int line);
 #define CUDA(call) cuda_check((call), #call, __FILE__, __LINE__)
+
+/* stream->stamp(); all that is queued has run: their times are written; in the end. */
+void cuda_stamp(struct stream *, double *at);
+void cuda_stamps_settle(struct stream *);
+void cuda_stamps_free(struct stream *);
 
 /* In front of an operation: the communication stream's clock starts, if it stands. launch() does it for kernels. */
 void cuda_begin(struct stream *);

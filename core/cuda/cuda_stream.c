@@ -226,6 +226,7 @@ static void stream_sync(struct stream *s)
 	if (s->kind == STREAM_COMM)
 		watch_end(s->watch, s->handle);
 	CUDA(cudaStreamSynchronize(s->handle));
+	cuda_stamps_settle(s);
 }
 
 static void stream_close(struct stream *s)
@@ -234,6 +235,7 @@ static void stream_close(struct stream *s)
 
 	stream_sync(s);
 	watch_free(s->watch);
+	cuda_stamps_free(s);
 	free(s->calls);
 	device->ops->mem->free(device, s->scratch);
 	CUDA(cudaStreamDestroy(s->handle));
@@ -351,6 +353,7 @@ const struct stream_ops cuda_stream_ops = {
 	.busy = stream_busy,
 	.active = stream_active,
 	.waited = stream_waited,
+	.stamp = cuda_stamp,
 	.native = stream_native,
 	.capture_begin = capture_begin,
 	.capture_end = capture_end,

@@ -4,12 +4,14 @@
  * before it. The copies begin as the model. W as for D-PSGD, on a graph that is the same in all rounds: ring; exponential with all its
  * jumps at once.
  *
- * Q: all; the k largest, rounded to halves or not; k drawn ones; or a quantiser's first rounding, divided by its tau.
+ * Q: all; the k largest, rounded to halves or not, or those above a threshold from a sample; k drawn ones; or a quantiser's first
+ * rounding, divided by its tau.
  */
 #ifndef ORACLE_CHOCO_H
 #define ORACLE_CHOCO_H
 
 #include "compress_list.h"
+#include "compress_sampled.h"
 #include "dpsgd.h"
 
 enum { CHOCO_GRAPH, CHOCO_GAMMA, CHOCO_OVERLAP };
@@ -79,8 +81,14 @@ static inline double oracle_choco_tau(const struct oracle_quantizer *q)
 	return q->rounding == ROUND_LEVELS ? 1 + fmin(d / (4 * s * s), sqrt(d) / s) : 1;
 }
 
-/* Are the largest sent; and in how many binary digits, 0: all? */
-static inline bool oracle_choco_takes_largest(const struct oracle_setup *p) { return p->method == TOPK || (p->compressor && p->compressor->digits); }
+/* Are the largest sent; by a sample; and in how many binary digits, 0: all? */
+static inline bool oracle_choco_samples(const struct oracle_setup *p) { return p->compressor == &oracle_topk_sampled; }
+
+static inline bool oracle_choco_takes_largest(const struct oracle_setup *p)
+{
+	return p->method == TOPK || oracle_choco_samples(p) || (p->compressor && p->compressor->digits);
+}
+
 static inline int oracle_choco_digits(const struct oracle_setup *p) { return p->compressor ? p->compressor->digits : 0; }
 
 /* Worker i's Q of v in range r, before which there were `rounds` of them. */
@@ -109,7 +117,10 @@ static inline void oracle_choco_news(struct oracle *o, int i, int r, int64_t rou
 
 		for (int64_t j = 0; j < n; j++)
 			c[j] = (struct candidate){ v[from + j], from + j };
-		choose(o, c, n, k);
+		if (oracle_choco_samples(p))    /* writes c anew */
+			k = oracle_choose_sampled(o, v, from, n, k, c);
+		else
+			choose(o, c, n, k);
 		for (int64_t j = 0; j < k; j++)
 			news[c[j].index] = oracle_choco_digits(p) ? oracle_half(o, c[j].v, p->compressor->digits, p->compressor->least) : c[j].v;
 		free(c);
