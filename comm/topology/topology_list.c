@@ -6,7 +6,7 @@
 static const struct option all_reduce_options[] = {
 	{ "allreduce", OPTION_STRING, "\"ring\"", 0, 0, "ring|doubling|tree|hierarchical|auto",
 	  "how the all-reduce is built; auto: for each length what is fastest by the formulas for cluster.inter and cluster.intra" },
-	{ "group", OPTION_INT, "0", 0, 1000000, NULL, "hierarchical: so many neighbouring ranks are a group; 0: those of a host" },
+	{ "group", OPTION_INT, "0", 0, 1000000, NULL, "hierarchical: so many neighbouring ranks are a group; 0: by cluster.workers_per_node or .nodes, else those of a host" },
 	{ 0 },
 };
 
