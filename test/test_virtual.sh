@@ -177,6 +177,9 @@ slower()
 
 # ---- servers ----
 
+# taken RUN WORKER: its updates
+taken() { grep -c ",push,$2," "$dir/$1/decisions-003.csv"; }
+
 servers()
 {
 	for algorithm in ssgd asp ssp; do
@@ -187,6 +190,10 @@ servers()
 			equal first second && same first second &&
 			{ [ $algorithm = ssgd ] || cmp -s "$dir/first/decisions-003.csv" "$dir/second/decisions-003.csv"; }
 		ok $? "$algorithm over two servers, a slow worker: order, times and bits of a second run: $(value first virtual_step_ms) ms a step"
+		[ $algorithm = asp ] || continue
+		even=$(($(taken first 0) - $(taken first 2)))
+		[ $even -ge -1 ] && [ $even -le 1 ] && [ "$(taken first 1)" -lt "$(taken first 0)" ]
+		ok $? "asp: workers of one speed keep in step, the slow one does not: $(taken first 0), $(taken first 1) and $(taken first 2) steps"
 	done
 }
 
