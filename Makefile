@@ -136,7 +136,7 @@ FORCE:
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@echo "  CC    $<"
-	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(if $(filter comm/comm_mpi.c test/bench_allreduce.c test/test_mpi_comm.c,$<),$(MPI_CFLAGS)) -MMD -MP -c $< -o $@
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(if $(filter comm/comm_mpi.c test/bench_allreduce.c test/test_mpi_comm_transport.c,$<),$(MPI_CFLAGS)) -MMD -MP -c $< -o $@
 
 define kernel_rule
 $(BUILD)/core/cpu/kernel/%.$(1).o: core/cpu/kernel/%.c $(BUILD)/flags

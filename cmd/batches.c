@@ -26,18 +26,19 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double time_of_pass(struct run *run, struct slowdown *slowdown, struct net *net, struct stream *compute, int batch)
+static double time_of_pass(struct run *run, int64_t pass, struct slowdown *slowdown, struct net *net, struct stream *compute, int batch)
 {
 	double begin = clock_now();
 
-	slowdown_begin(slowdown, run->device, compute);
+	slowdown_begin(slowdown, pass, run->device, compute);
 	net_pass(net, 1.0f / (float)batch);
 	slowdown_end(slowdown, run->device, compute);
 	run->device->ops->stream->sync(compute);
 	return clock_now() - begin;
 }
 
-/* Images a second of this rank, forward and backward, while all ranks measure. -1: the model cannot be built. */
+/* Images a second of this rank, forward and backward, while all ranks measure. -1: the model cannot be built. On the virtual clock all
+ * workers are the same machine but for cluster.slowdown, and the speed is relative to the fastest. */
 static int measure_speed(struct run *run, int batch, double *speed)
 {
 	const struct stream_ops *stream = run->device->ops->stream;
@@ -50,6 +51,10 @@ static int measure_speed(struct run *run, int batch, double *speed)
 	float *image;
 	int passes = 0;
 
+	if (run->virtual) {
+		*speed = 1 / slowdown_mean(&run->slowdown);
+		return 0;
+	}
 	if (run_build_net(run, &net, batch)) {
 		net_free(&net);
 		return -1;
@@ -62,12 +67,14 @@ static int measure_speed(struct run *run, int batch, double *speed)
 	label = xcalloc((size_t)batch, sizeof(*label));
 	net_load(&net, image, label);
 	for (int i = 0; i < WARM_UP; i++)
-		time_of_pass(run, &none, &net, compute, batch);
+		time_of_pass(run, i, &none, &net, compute, batch);
 	seconds = xcalloc(PASSES_MOST, sizeof(*seconds));
 	comm_barrier(run->team);
 	began = clock_now();
-	while (passes < PASSES || (passes < PASSES_MOST && clock_now() - began < MEASURE_SECONDS))
-		seconds[passes++] = time_of_pass(run, &run->slowdown, &net, compute, batch);
+	while (passes < PASSES || (passes < PASSES_MOST && clock_now() - began < MEASURE_SECONDS)) {
+		seconds[passes] = time_of_pass(run, passes, &run->slowdown, &net, compute, batch);
+		passes++;
+	}
 	qsort(seconds, (size_t)passes, sizeof(*seconds), by_value);
 	*speed = batch / seconds[passes / 2];
 	free(seconds);
@@ -107,6 +114,11 @@ static int proportional_batches(struct run *run)
 	int mean = (int)config_int(run->config, "train.batch_mean");
 	int64_t total = (int64_t)mean * n;
 
+	if (!given && !run->calibrates && config_bool(run->config, "cluster.compute.sleep")) {
+		error("train.batch = \"proportional\" (%s) measures how fast workers compute, but with cluster.compute.sleep = true (%s) they do not",
+		      config_origin(run->config, "train.batch"), config_origin(run->config, "cluster.compute.sleep"));
+		return hint("give train.speeds, or the batches as a list");
+	}
 	run->speed = xcalloc((size_t)n, sizeof(*run->speed));
 	for (int r = 0; r < n; r++)
 		run->batch[r] = mean;
@@ -117,7 +129,7 @@ static int proportional_batches(struct run *run)
 			return -1;
 		divide(run, total);
 	}
-	for (int i = 0; i < ROUNDS && !given; i++) {
+	for (int i = 0; i < ROUNDS && !given && !run->formulas; i++) {
 		double mine;
 
 		if (measure_speed(run, run->batch[run->world.rank], &mine))
@@ -139,7 +151,7 @@ static int listed_batches(struct run *run)
 		return hint("write train.batch = \"proportional\", or a list of numbers");
 	}
 	count = config_list(run->config, "train.batch", NULL, 0);
-	if (config_type(run->config, "train.batch") == OPTION_LIST && count != n) {
+	if (config_type(run->config, "train.batch") == OPTION_LIST && count != n && !run->calibrates) {
 		error("train.batch (%s) lists %d batch sizes, but %d worker%s", config_origin(run->config, "train.batch"), count, n,
 		      n == 1 ? " trains" : "s train");
 		return hint("give one number for all workers, or one for each");
@@ -154,11 +166,16 @@ static int listed_batches(struct run *run)
 
 static int read_slowdown(struct run *run)
 {
-	int count = config_list(run->config, "cluster.slowdown", NULL, 0);
+	int count = run->calibrates ? 0 : config_list(run->config, "cluster.slowdown", NULL, 0);
 	double *list = xcalloc((size_t)count + 1, sizeof(*list));
 
 	config_list(run->config, "cluster.slowdown", list, count);
-	run->slowdown.factor = run->world.rank < count ? list[run->world.rank] : 1;
+	run->slowdown = (struct slowdown){
+		.factor = run->world.rank < count ? list[run->world.rank] : 1,
+		.jitter = run->calibrates ? 0 : config_float(run->config, "cluster.jitter"),
+		.seed = (uint64_t)config_int(run->config, "train.seed"),
+		.rank = run->world.rank,
+	};
 	free(list);
 	if (count <= run->workers)
 		return 0;

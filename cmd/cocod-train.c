@@ -13,6 +13,7 @@
 
 #include "../core/clock.h"
 #include "../core/die.h"
+#include "calibrate.h"
 #include "options.h"
 #include "run.h"
 #include "schema.h"
@@ -75,18 +76,51 @@ static int open_directory(struct run *run)
 	return status;
 }
 
-static int run_config(struct config *config, bool dry_run, double started)
+/* Sizes are enough where formulas are. */
+static int predict(struct run *run)
 {
-	struct run run = { .started = started, .dry = dry_run };
-	int status = run_open_world(&run, config);
+	int status = 0;
 
+	if (run->formulas)
+		run_find_times(run);
+	else
+		status = run_bind(run);
+	if (status)
+		return status;
+	if (run_serves(run))
+		return run_serve(run);
+	status = report_scaling(run);
+	if (run->servers)
+		ps_end(run->comm);
+	return status;
+}
+
+static int run_config(struct config *config, const struct options *options, double started)
+{
+	bool question = options->action == ACTION_PREDICT;
+	struct run run = {
+		.started = started, .dry = options->action != ACTION_TRAIN, .calibrates = options->action == ACTION_CALIBRATE,
+		.question = question ? &options->question : NULL,
+	};
+	int status;
+
+	if (question && options->question.csv)
+		note_aside();
+	status = run_open_world(&run, config);
 	if (!status)
 		status = run_open_model(&run);
+	if (question) {
+		status = status ? status : predict(&run);
+		run_close(&run);
+		return status;
+	}
 	if (!status && !run.dry)
 		status = open_directory(&run);
 	if (!status)
 		status = run_bind(&run);
-	if (!status) {
+	if (!status && run.calibrates) {
+		status = run_calibrate(&run, options->profile);
+	} else if (!status) {
 		report_start(&run);
 		if (!run.dry)
 			report_predict(&run);
@@ -124,7 +158,7 @@ int main(int argc, char **argv)
 		if (launch.rank == 0)
 			config_print(config, stdout);
 	} else {
-		status = run_config(config, options.action == ACTION_DRY_RUN, started);
+		status = run_config(config, &options, started);
 	}
 	config_free(config);
 	options_release(&options);

@@ -197,6 +197,7 @@ static void wait_for_oldest(struct run *run)
 	struct metrics *m = run->metrics;
 	struct spent before = run_counters(run);
 
+	run_rest(run);
 	run->host->ops->stream->wait(m->here, m->flight[m->written % ROWS].arrived);
 	run_set_aside(run, &before);
 	finish_rows(run);

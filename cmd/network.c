@@ -8,12 +8,28 @@
 
 bool run_all_reduces(const struct run *run) { return !strcmp(config_string(run->config, "topology.kind"), "all-reduce"); }
 
-/* Of ranks that are one group; the same number on all ranks, whatever their own host has. */
-static int group_size(const struct run *run)
+bool run_link_given(const struct run *run)
 {
-	int given = run_all_reduces(run) ? (int)config_int(run->config, "topology.group") : 0;
+	return config_given(run->config, "cluster.inter.latency_us") || config_given(run->config, "cluster.inter.gbit_per_s");
+}
 
-	return given ? given : (run->world.size + run->world.nodes - 1) / run->world.nodes;
+/* What the config says of them; 0: nothing. */
+static int given_per_node(const struct run *run, int workers)
+{
+	int group = run_all_reduces(run) ? (int)config_int(run->config, "topology.group") : 0;
+	int node = (int)config_int(run->config, "cluster.workers_per_node"), nodes = (int)config_int(run->config, "cluster.nodes");
+
+	return group ? group : node ? node : nodes ? (workers + nodes - 1) / nodes : 0;
+}
+
+/* The same number on all ranks, whatever their own host has. */
+int run_per_node(const struct run *run, int workers)
+{
+	int given = given_per_node(run, workers);
+
+	if (given)
+		return given;
+	return run->world.nodes == 1 && run_link_given(run) ? 1 : (run->world.size + run->world.nodes - 1) / run->world.nodes;
 }
 
 struct cost_model run_link(const struct run *run, int workers)
@@ -24,7 +40,7 @@ struct cost_model run_link(const struct run *run, int workers)
 		.workers = workers,
 		.latency = config_float(c, "cluster.inter.latency_us") * 1e-6,
 		.per_byte = 8e-9 / config_float(c, "cluster.inter.gbit_per_s"),
-		.per_node = group_size(run),
+		.per_node = run_per_node(run, workers),
 		.intra_latency = config_float(c, "cluster.intra.latency_us") * 1e-6,
 		.intra_per_byte = 8e-9 / config_float(c, "cluster.intra.gbit_per_s"),
 		.delay = config_float(c, "comm.delay_ms") * 1e-3,
@@ -55,7 +71,7 @@ void run_plan_allreduce(struct run *run)
 	if (!run_all_reduces(run))
 		return;
 	host = xcalloc((size_t)run->world.size, sizeof(*host));
-	given = (int)config_int(run->config, "topology.group");
+	given = given_per_node(run, run->world.size);
 	find_hosts(run, host);
 	for (int r = 0; r < run->world.size && given; r++)
 		host[r] = r / given;

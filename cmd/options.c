@@ -10,12 +10,15 @@ static const struct flag {
 	const char *name;
 	enum action action;
 	const char *help;
+	const char *value;              /* what may follow; NULL: nothing */
 } flags[] = {
-	{ "--dry-run", ACTION_DRY_RUN, "check everything; print layers, memory, bytes and predicted times; train nothing" },
-	{ "--print-config", ACTION_PRINT_CONFIG, "print the config as resolved, with all defaults, in the config's own syntax" },
-	{ "--list", ACTION_LIST, "list models, data sets, devices and algorithms with their papers and keys" },
-	{ "--version", ACTION_VERSION, "print the version, the devices and the libraries" },
-	{ "--help", ACTION_HELP, "print this" },
+	{ "--dry-run", ACTION_DRY_RUN, "check everything; print layers, memory, bytes and predicted times; train nothing", NULL },
+	{ "--predict", ACTION_PREDICT, "print step times on 1 to 1024 workers by the formulas; =all: of all algorithms and compressors", "[=all]" },
+	{ "--calibrate", ACTION_CALIBRATE, "measure what each layer takes on this machine; write it to FILE, for cluster.compute.profile", "[=FILE]" },
+	{ "--print-config", ACTION_PRINT_CONFIG, "print the config as resolved, with all defaults, in the config's own syntax", NULL },
+	{ "--list", ACTION_LIST, "list models, data sets, devices and algorithms with their papers and keys", NULL },
+	{ "--version", ACTION_VERSION, "print the version, the devices and the libraries", NULL },
+	{ "--help", ACTION_HELP, "print this", NULL },
 };
 
 enum { FLAGS = sizeof flags / sizeof *flags };
@@ -27,18 +30,23 @@ void options_help(FILE *out)
 	      "Trains an image network on one or more workers. cocod.cfg.example explains every key of the config.\n\n",
 	      out);
 	fprintf(out, "  %-18s %s\n", "--set KEY=VALUE", "override a key of the config, e.g. --set sync.period=8; may be repeated");
-	for (int i = 0; i < FLAGS; i++)
-		fprintf(out, "  %-18s %s\n", flags[i].name, flags[i].help);
+	for (int i = 0; i < FLAGS; i++) {
+		fprintf(out, "  %s%-*s %s\n", flags[i].name, 18 - (int)strlen(flags[i].name), flags[i].value ? flags[i].value : "", flags[i].help);
+		if (flags[i].action == ACTION_PREDICT) {
+			fprintf(out, "  %-18s %s\n", "  --workers LIST", "on so many workers, e.g. --workers 4,8,16,32");
+			fprintf(out, "  %-18s %s\n", "  --csv", "as comma-separated values");
+		}
+	}
 	fputs("\nexit status: 0 done, 1 failure at run time, 2 command line or config, 3 data, 4 loss not finite, 5 communication\n", out);
 }
 
 static void unknown_option(const char *arg)
 {
-	const char *known[FLAGS + 2] = { "--set" }, *near;
+	const char *known[FLAGS + 4] = { "--set", "--workers", "--csv" }, *near;
 	char *name = xstrdup(arg);
 
 	for (int i = 0; i < FLAGS; i++)
-		known[i + 1] = flags[i].name;
+		known[i + 3] = flags[i].name;
 	name[strcspn(name, "=")] = 0;
 	error("unknown option %s", name);
 	near = config_nearest(name, known);
@@ -62,17 +70,49 @@ static const struct flag *find_flag(const char *arg, size_t length)
 
 static void take_flag(struct options *o, const struct flag *f, const char *arg)
 {
-	static const char *const names[] = { "training", "--dry-run", "--print-config", "--list", "--version", "--help" };
+	static const char *const names[] = { "training", "--dry-run", "--predict", "--calibrate", "--print-config", "--list", "--version", "--help" };
+	const char *value = strchr(arg, '=');
 
-	if (strchr(arg, '=')) {
-		error("%s takes no value (%s)", f->name, arg);
+	if (f->action == ACTION_PREDICT && value && strcmp(value, "=all")) {
+		error("%s: it is --predict, or --predict=all", arg);
 		return;
 	}
+	if (value && (!f->value || !value[1])) {
+		error(f->value ? "%s: a file is missing (%s)" : "%s takes no value (%s)", f->name, arg);
+		return;
+	}
+	if (value && f->action == ACTION_PREDICT)
+		o->question.all = true;
+	else if (value)
+		o->profile = value + 1;
 	if (o->action == ACTION_HELP || f->action == o->action)         /* --help goes before everything */
 		return;
 	if (o->action != ACTION_TRAIN && f->action != ACTION_HELP)
 		error("%s and %s exclude each other", names[o->action], f->name);
 	o->action = f->action;
+}
+
+/* "4,8,16": increasing or not, each from 1 to 65536. */
+static void take_workers(struct options *o, const char *list)
+{
+	struct question *q = &o->question;
+	const char *at = list;
+	bool good = true;
+
+	for (q->count = 0; good && q->count < PREDICTED_MOST; q->count++) {
+		char *end;
+		long n = strtol(at, &end, 10);
+
+		good = end > at && n >= 1 && n <= 65536 && (*end == ',' || !*end);
+		q->workers[q->count] = (int)n;
+		at = end + 1;
+		if (good && !*end) {
+			q->count++;
+			return;
+		}
+	}
+	error("--workers %s: it takes up to %d numbers from 1 to 65536, with commas between them", list, PREDICTED_MOST);
+	hint("for example --workers 4,8,16,32");
 }
 
 static void take_file(struct options *o, const char *arg)
@@ -93,7 +133,7 @@ static void take_file(struct options *o, const char *arg)
 /* What belongs together: an action that needs a config has one, the others have none. */
 static void check_file(const struct options *o)
 {
-	bool needs = o->action == ACTION_TRAIN || o->action == ACTION_DRY_RUN || o->action == ACTION_PRINT_CONFIG;
+	bool needs = o->action < ACTION_LIST;
 
 	if (needs && !o->path) {
 		error("no config file is given%s", o->sets ? ", only --set" : "");
@@ -101,6 +141,10 @@ static void check_file(const struct options *o)
 	} else if (!needs && o->action != ACTION_HELP && (o->path || o->sets)) {
 		error("%s takes no config", o->action == ACTION_LIST ? "--list" : "--version");
 		hint("--print-config shows what a config resolves to");
+	}
+	if (o->action < ACTION_HELP && o->action != ACTION_PREDICT && (o->question.csv || o->question.count)) {
+		error("%s belongs to --predict", o->question.csv ? "--csv" : "--workers");
+		hint("cocod-train --predict --workers 4,8 --csv run.cfg");
 	}
 }
 
@@ -125,6 +169,12 @@ int options_parse(struct options *o, int argc, char **argv)
 				o->set[o->sets++] = argv[++i];
 			else
 				error("--set is the last word, and its KEY=VALUE is missing");
+		} else if (!strncmp(arg, "--workers=", 10)) {
+			take_workers(o, arg + 10);
+		} else if (!strcmp(arg, "--workers")) {
+			take_workers(o, i + 1 < argc ? argv[++i] : "");
+		} else if (!strcmp(arg, "--csv")) {
+			o->question.csv = true;
 		} else if (f) {
 			take_flag(o, f, arg);
 		} else {

@@ -12,7 +12,8 @@
 bool predict_applies(const struct run *);
 /* All workers together, while nothing is queued. Alpha, beta for run_link(); points 0: not measured, cluster.inter holds. */
 struct fit predict_network(struct run *, bool given_wins);
-/* The machine for the formulas, of so many workers; kernels of the run's own compressor (0 where none is needed). Measures them. */
+/* The machine for the formulas, of so many workers; kernels of the run's own compressor (0 where none is needed). Measures them. The pace must
+ * outlive it. */
 struct cost_model predict_machine(struct run *, const struct pace *, const struct fit *);
 /* The table and the warning. Fills in run->predicted. */
 void predict_print(struct run *, const struct cost_model *);

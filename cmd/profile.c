@@ -9,28 +9,50 @@
 
 #include "../comm/fit.h"
 #include "../core/die.h"
+#include "../core/net_times.h"
 #include "run.h"
 
 static const double PROFILE_SECONDS = 0.6;
-enum { FIT_MOST = 64 << 20 };           /* bytes; longer messages lie on the line */
+enum { FIT_LEAST = 4 << 10, FIT_MOST = 64 << 20 };      /* bytes; longer messages lie on the line */
 
-/* What the trainer queues for a bucket, as far as the network sees it. */
+/* What the trainer queues for a bucket, as far as the network sees it. A forecast's fit is another one (predict_network()): it is of a step of
+ * a ring, whatever all-reduces here, of shorter messages and without the delay, so that formulas for any number of workers can use it. */
 static void average(struct comm *comm, void *buffer, int64_t bytes)
 {
 	comm_delay(comm);
 	fit_allreduce(comm, buffer, bytes);
 }
 
+/* The same of the network that the virtual clock goes by. */
+static struct fit modelled(const struct run *run, int64_t most)
+{
+	enum { SIZES = 16 };
+	struct cost_model link = run_link(run, run->world.size);
+	double bytes[SIZES], seconds[SIZES];
+	int count = 0;
+
+	for (double b = FIT_LEAST; count < SIZES && (count == 0 || b <= (double)most); b *= 4, count++) {
+		bytes[count] = b;
+		seconds[count] = link.delay + comm_allreduce_cost(run->comm, &link, b);
+	}
+	return fit_line(bytes, seconds, count);
+}
+
 static void measure(struct run *run, struct schedule_facts *f)
 {
-	int64_t bytes = 4 * run->net.n;
+	int64_t bytes = 4 * run->net.n, most = bytes < FIT_MOST ? bytes : FIT_MOST;
 	struct fit fit;
 
-	comm_barrier(run->team);
-	f->backward = run->slowdown.factor * net_profile(&run->net, PROFILE_SECONDS, f->ready);
+	if (run->net.times) {
+		f->backward = net_times_profile(run->net.times, &run->net, f->ready);
+	} else {
+		comm_barrier(run->team);
+		f->backward = net_profile(&run->net, PROFILE_SECONDS, f->ready);
+	}
+	f->backward *= slowdown_mean(&run->slowdown);
 	for (int i = 0; i < f->tensors; i++)
-		f->ready[i] *= run->slowdown.factor;
-	fit = comm_fit(run->comm, average, bytes < FIT_MOST ? bytes : FIT_MOST);
+		f->ready[i] *= slowdown_mean(&run->slowdown);
+	fit = run->virtual ? modelled(run, most) : comm_fit(run->comm, average, most);
 	f->latency = fit.latency;
 	f->per_byte = fit.per_byte;
 	f->error = fit.error;

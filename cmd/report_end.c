@@ -18,7 +18,7 @@
 
 /* The same on the virtual clock; seconds, a step. Data are there when they are wanted, and nothing slows anything else down. */
 struct virtual {
-	double step, computing, comm, exposed;
+	double all, step, computing, comm, exposed;     /* all: of all steps, else of one */
 };
 
 struct account {
@@ -50,7 +50,7 @@ static struct virtual own_virtual(const struct run *run, double steps)
 {
 	struct timeline_account compute = timeline_account(run->compute), comm = timeline_account(run->comm->stream);
 
-	return (struct virtual){ compute.now / steps, compute.busy / steps, comm.busy / steps, compute.waited / steps };
+	return (struct virtual){ compute.now, compute.now / steps, compute.busy / steps, comm.busy / steps, compute.waited / steps };
 }
 
 static struct account own_account(const struct run *run)
@@ -143,20 +143,20 @@ static void print_virtual_row(const char *who, const struct virtual *v)
 	note("  %-10s %9.2f %9.2f %9s %9.2f %9.2f %8s", who, 1e3 * v->step, 1e3 * v->computing, "", 1e3 * v->comm, 1e3 * v->exposed, share);
 }
 
-/* Compute streams end apart: a step takes as long as the last one's do. */
-static double virtual_step(const struct run *run, const struct account *all)
+/* Compute streams end apart: the run is over when the last has ended. */
+static double virtual_seconds(const struct run *run, const struct account *all)
 {
-	double step = 0;
+	double seconds = 0;
 
 	for (int r = 0; r < run->workers; r++)
-		step = fmax(step, all[r].virtual.step);
-	return step;
+		seconds = fmax(seconds, all[r].virtual.all);
+	return seconds;
 }
 
 static void print_virtual(const struct run *run, const struct account *all)
 {
 	int worst = 0;
-	double step = virtual_step(run, all);
+	double seconds = virtual_seconds(run, all);
 
 	if (!run->virtual)
 		return;
@@ -172,7 +172,7 @@ static void print_virtual(const struct run *run, const struct account *all)
 	}
 	if (run->workers > 8)
 		print_virtual_row("slowest", &all[worst].virtual);
-	note("  slowest to compute: rank %d; %.1f images/s, %.6g s for all steps", worst, run->batch_total / step, step * all[0].steps);
+	note("  slowest to compute: rank %d; %.1f images/s, %.6g s for all steps", worst, (double)run->samples / seconds, seconds);
 }
 
 static struct ps_record total_served(const struct run *run, const struct account *all)
@@ -228,23 +228,36 @@ static void print_one(const char *what, double scale, double predicted, double m
 	note("  %-22s %12.4g %12.4g %9s", what, scale * predicted, scale * measured, error);
 }
 
-static void print_predicted(const struct prediction *p, const struct account *mean)
+/* What came true on the clock that the prediction was made for; exposed: beyond what computing takes. */
+static double came_true(const struct run *run, const struct account *mean, bool exposed)
 {
+	if (run->virtual)
+		return exposed ? mean->virtual.exposed : mean->virtual.step;
+	return exposed ? mean->exposed : mean->wall;
+}
+
+static void print_predicted(const struct run *run, const struct account *mean)
+{
+	const struct prediction *p = &run->predicted;
+	double step = came_true(run, mean, false);
+
 	if (!p->made)
 		return;
 	note("what was predicted at the start (which took %.1f s)", p->took);
-	note("  %-22s %12s %12s %9s", "", "predicted", "measured", "error");
-	print_one("step, ms", 1e3, p->step, mean->wall, 0);
-	print_one("exposed, ms", 1e3, p->exposed, mean->exposed, 0.01 * mean->wall);
+	note("  %-22s %12s %12s %9s", "", "predicted", run->virtual ? "virtual" : "measured", "error");
+	print_one("step, ms", 1e3, p->step, step, 0);
+	print_one("exposed, ms", 1e3, p->exposed, came_true(run, mean, true), 0.01 * step);
 	print_one("sent a step, MB", 1e-6, p->bytes, mean->bytes, 0);
 }
 
-static void predicted_json(const struct prediction *p, const struct account *mean, struct json *j)
+static void predicted_json(const struct run *run, const struct account *mean, struct json *j)
 {
+	const struct prediction *p = &run->predicted;
+
 	if (!p->made)
 		return;
 	json_number(j, "predicted_step_ms", 1e3 * p->step);
-	json_number(j, "prediction_error", error_of(p->step, mean->wall));
+	json_number(j, "prediction_error", error_of(p->step, came_true(run, mean, false)));
 	json_number(j, "predicted_exposed_ms", 1e3 * p->exposed);
 	json_number(j, "predicted_bytes_sent_per_step", p->bytes);
 	json_number(j, "compress_ms", 1e3 * p->kernels);
@@ -256,17 +269,17 @@ static void predicted_json(const struct prediction *p, const struct account *mea
 
 static void virtual_json(const struct run *run, const struct account *all, const struct account *mean, struct json *j)
 {
-	double step = virtual_step(run, all);
+	double seconds = virtual_seconds(run, all);
 
-	json_number(j, "virtual_s", run->virtual ? step * all[0].steps : NAN);
+	json_number(j, "virtual_s", run->virtual ? seconds : NAN);
 	if (!run->virtual)
 		return;
-	json_number(j, "virtual_step_ms", 1e3 * step);
+	json_number(j, "virtual_step_ms", 1e3 * seconds / mean_steps(run, all));
 	json_number(j, "virtual_compute_ms", 1e3 * mean->virtual.computing);
 	json_number(j, "virtual_comm_ms", 1e3 * mean->virtual.comm);
 	json_number(j, "virtual_exposed_ms", 1e3 * mean->virtual.exposed);
 	json_number(j, "virtual_hidden_fraction", hidden(mean->virtual.comm, mean->virtual.exposed));
-	json_number(j, "virtual_images_per_s", run->batch_total / step);
+	json_number(j, "virtual_images_per_s", (double)run->samples / seconds);
 }
 
 static void write_summary(struct run *run, const struct account *all, const struct account *mean, double memory_mb, const char *sha)
@@ -301,6 +314,8 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	if (run->servers)
 		json_number(&j, "server_bytes_sent_per_step", server_bytes(run, all));
 	served_json(&served, count_read(run, all), &j);
+	if (run->sleep)
+		json_string(&j, "computing", "asleep");
 	json_number(&j, "step_ms", 1e3 * mean->wall);
 	json_number(&j, "compute_ms", 1e3 * mean->computing);
 	json_number(&j, "comm_ms", 1e3 * mean->comm);
@@ -308,7 +323,7 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	json_number(&j, "data_ms", 1e3 * mean->data);
 	json_number(&j, "hidden_fraction", hidden(mean->comm, mean->exposed));
 	json_number(&j, "compute_dilation", mean->dilation);
-	predicted_json(&run->predicted, mean, &j);
+	predicted_json(run, mean, &j);
 	json_number(&j, "wall_s", clock_now() - run->started);
 	virtual_json(run, all, mean, &j);
 	json_number(&j, "peak_memory_mb", memory_mb);
@@ -324,7 +339,7 @@ void report_end(struct run *run)
 {
 	struct account mine = own_account(run), mean = { 0 }, *all = xcalloc((size_t)run->world.size, sizeof(mine));
 	double memory_mb = 0, n = run->workers;
-	char sha[65] = "";
+	char sha[65] = "", learnt[40] = "asleep, nothing was learnt";
 
 	if (!run_serves(run))
 		run_fingerprint(run, sha);
@@ -341,6 +356,7 @@ void report_end(struct run *run)
 		mean.data += all[r].data * share;
 		mean.bytes += all[r].bytes * share;
 		mean.dilation += all[r].dilation / n;
+		mean.virtual.step += all[r].virtual.step / n;
 		mean.virtual.computing += all[r].virtual.computing / n;
 		mean.virtual.comm += all[r].virtual.comm / n;
 		mean.virtual.exposed += all[r].virtual.exposed / n;
@@ -352,10 +368,11 @@ void report_end(struct run *run)
 		print_accounts(run, all, &mean);
 		print_virtual(run, all);
 		served_print(&served);
-		print_predicted(&run->predicted, &mean);
+		print_predicted(run, &mean);
 		write_summary(run, all, &mean, memory_mb, sha);
-		note("%.0f images/s, peak memory %.0f MB a rank, test accuracy %.2f %%, parameters %.12s…", images_per_s(run, all), memory_mb,
-		     100 * run->test_accuracy, sha);
+		if (!run->sleep)
+			snprintf(learnt, sizeof(learnt), "test accuracy %.2f %%", 100 * run->test_accuracy);
+		note("%.0f images/s, peak memory %.0f MB a rank, %s, parameters %.12s…", images_per_s(run, all), memory_mb, learnt, sha);
 		note("results in %s", run->dir.path);
 	}
 	if (run_serves(run))

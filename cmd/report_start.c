@@ -5,12 +5,13 @@
 #include <string.h>
 
 #include "../core/die.h"
+#include "../core/net_times.h"
 #include "run.h"
 
 struct place {
 	char host[64], device[224];
 	int local_rank, threads, cores;
-	double slowdown;
+	double slowdown, jitter;
 };
 
 /* The decision that measured speeds led to, and how to have it again without measuring. */
@@ -22,14 +23,14 @@ static void print_batches(const struct run *run)
 	if (!run->speed)
 		return;
 	list = run_batch_list(run);
-	note("batches    proportional to the speeds %s", given ? "given" : "measured just now");
+	note("batches    proportional to the speeds %s", given ? "given" : run->virtual ? "of the virtual clock" : "measured just now");
 	if (run->workers <= 16)
 		note("           the same without measuring: --set 'train.batch=%s'", list);
 	if (run->dir.log && run->world.rank == 0) {
 		fprintf(run->dir.log, "train.batch=%s for the speeds", list);
 		for (int r = 0; r < run->workers; r++)
 			fprintf(run->dir.log, " %.6g", run->speed[r]);
-		fprintf(run->dir.log, " (%s)\n", given ? "given" : "measured, images/s");
+		fprintf(run->dir.log, " (%s)\n", given ? "given" : run->virtual ? "by cluster.slowdown" : "measured, images/s");
 		rundir_flush(run->dir.log, "rank log");
 	}
 	free(list);
@@ -47,11 +48,13 @@ static void print_places(const struct run *run, const struct place *all)
 	note("transport  %s: %s", run->comm ? run->comm->ops->name : run->world.transport->name, run->comm_why);
 	print_batches(run);
 	for (int r = 0; r < run->workers; r++) {
-		char speed[40] = "", slower[40] = "";
+		char speed[40] = "", slower[64] = "";
 
 		if (run->speed)
 			snprintf(speed, sizeof(speed), " (speed %.4g)", run->speed[r]);
-		if (all[r].slowdown > 1)
+		if (all[r].jitter > 0)
+			snprintf(slower, sizeof(slower), ", slowed down x %g (1 + %g |z|)", all[r].slowdown, all[r].jitter);
+		else if (all[r].slowdown > 1)
 			snprintf(slower, sizeof(slower), ", slowed down x %g", all[r].slowdown);
 		note("  rank %-3d %s, local rank %d, batch %d%s, %d of %d cores%s, %s", r, all[r].host, all[r].local_rank, run->batch[r], speed,
 		     all[r].threads, all[r].cores, slower, all[r].device);
@@ -63,7 +66,7 @@ static void print_places(const struct run *run, const struct place *all)
 static void print_world(struct run *run)
 {
 	struct place mine = { .local_rank = run->world.local_rank, .threads = run->threads, .cores = run->world.cores,
-	                      .slowdown = run->slowdown.factor };
+	                      .slowdown = run->slowdown.factor, .jitter = run->slowdown.jitter };
 	struct place *all = xcalloc((size_t)run->world.size, sizeof(*all));
 
 	snprintf(mine.host, sizeof(mine.host), "%s", run->world.host);
@@ -137,6 +140,14 @@ static void log_partition(const struct run *run)
 	rundir_flush(run->dir.log, "rank log");
 }
 
+static void print_asleep(const struct net_times *t)
+{
+	note("asleep     layers do not compute (cluster.compute.sleep): forward sleeps for %.2f ms, backward for %.2f, an update takes %.2f",
+	     1e3 * net_times_forward(t), 1e3 * net_times_backward(t), 1e3 * t->update);
+	note("           times %s", t->from);
+	note("           gradients are noise: NOTHING IS LEARNT, and the loss means nothing");
+}
+
 void report_start(struct run *run)
 {
 	const struct config *c = run->config;
@@ -158,9 +169,12 @@ void report_start(struct run *run)
 	report_schedule(run);
 	note("optimizer  %s, lr %g %s; effective batch %d", run->optimizer.ops->name, run->lr.base,
 	     config_string(c, "optimizer.schedule"), run->batch_total);
+	if (run->sleep)
+		print_asleep(run->times);
 	if (run->comm->plan && run->world.size > 1)
 		note("all-reduce %s (of the whole model in one piece)", comm_allreduce_way(run->comm, 4.0 * (double)run->net.n));
 	print_world(run);
+	report_clock(run);
 	if (*unused)
 		note("unused     %s: not keys of what is selected", unused);
 	if (run->world.size == 1 && strcmp(config_string(c, "topology.kind"), "ps"))

@@ -16,6 +16,7 @@
 #include "../data/loader.h"
 #include "../data/partition.h"
 #include "../models/model.h"
+#include "options.h"
 #include "rundir.h"
 
 struct metrics;
@@ -51,22 +52,27 @@ struct run_trace {
 struct run {
 	struct config *config;
 	double started;                 /* clock_now() when the program began */
-	bool dry;                       /* --dry-run: nothing is trained */
+	bool dry;                       /* --dry-run, --predict, --calibrate: nothing is trained */
+	bool calibrates;                /* --calibrate: one process, as if it were alone in the config, too */
 	bool virtual;                   /* cluster.clock: streams have times of their own */
 	double clock_error;             /* of other hosts' clocks, where they are read; seconds */
+	const struct question *question;        /* --predict; else NULL */
+	bool formulas;                  /* of what can be predicted without measuring: nothing is bound, no file is read */
 	struct world world;
 	int workers, servers;           /* ranks that train: the first ones; parameter servers: the others */
 	struct device *device;          /* computes */
 	struct device *host;            /* a CPU device for control; the same one where the CPU computes */
 	struct comm *control;           /* host-side agreement and metrics: a communicator and a queue of its own */
 	struct comm *team;              /* as control, of the workers alone; the same one where nobody serves */
-	struct comm *comm;              /* the model's traffic */
+	struct comm *comm;              /* the model's traffic; NULL where nothing is bound */
 	char comm_why[256];             /* why over this transport */
 	struct stream *compute;
 
 	struct dataset data;
 	struct partition partition;     /* who owns which training image */
 	struct net net;
+	struct net_times *times;        /* what its layers take; NULL: nobody needs to know (calibrate.h) */
+	struct net_sleep *sleep;        /* cluster.compute.sleep: layers sleep, and nothing is learnt; NULL: they compute */
 	struct optimizer optimizer;
 	struct lr_schedule lr;
 	struct sync sync;
@@ -122,6 +128,7 @@ const char *run_transport(const struct run *);                  /* comm.transpor
 void run_open_clock(struct run *);                              /* device is open, and no stream of it */
 void run_open_wire(struct run *);                               /* comm is open */
 void run_start_clock(struct run *);                             /* training begins */
+void report_clock(const struct run *);                         /* which clock and network hold, where it is not only what is here */
 double run_virtual_now(const struct run *);                     /* of this rank, once the compute stream has run; NAN on the wall clock */
 
 /* trace.c: output.trace; all do nothing without it. start and write: all ranks together. */
@@ -141,8 +148,14 @@ static inline int64_t run_epoch_samples(const struct run *run) { return run->ste
 static inline double run_epochs(const struct run *run, int64_t samples) { return (double)samples / (double)run_epoch_samples(run); }
 static inline bool run_serves(const struct run *run) { return run->world.rank >= run->workers; }
 bool run_all_reduces(const struct run *);                       /* topology.kind */
-struct cost_model run_link(const struct run *, int workers);    /* cluster.inter and .intra; of computing it says nothing */
+/* cluster.inter, .intra and who sits together; of computing it says nothing */
+struct cost_model run_link(const struct run *, int workers);
+/* Neighbouring ranks of a node, of so many workers: topology.group, cluster.workers_per_node, .nodes; else as found, or one, if a network is
+ * given and all are on one host: then each stands for a node. */
+int run_per_node(const struct run *, int workers);
+bool run_link_given(const struct run *);                        /* cluster.inter is */
 void run_plan_allreduce(struct run *);                          /* topology.allreduce, for run->comm */
+void run_rest(struct run *);                                    /* servers are told that the host is about to wait for other workers */
 int run_train(struct run *);                                    /* exit status */
 int run_serve(struct run *);                                    /* what a server does instead, until all workers have ended */
 void run_evaluate(struct run *);                                /* averaged model on the test set: sets test_loss, test_accuracy */
@@ -152,5 +165,6 @@ void report_start(struct run *);                                /* report_start.
 void report_predict(struct run *);                              /* predict.c: what a step will take, and whether compressing pays */
 void report_end(struct run *);                                  /* report_end.c: the truth about overlap; writes summary.json */
 void report_dry_run(struct run *);                              /* dryrun.c: memory, bytes, predicted step times */
+int report_scaling(struct run *);                               /* scaling.c: --predict; an exit status */
 
 #endif

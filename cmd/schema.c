@@ -97,6 +97,9 @@ static const struct option device_options[] = {
 
 static const struct option cluster_options[] = {
 	{ "preset", OPTION_STRING, NULL, 0, 0, NULL, "name of a file in scripts/clusters that is read first" },
+	{ "nodes", OPTION_INT, "0", 0, 65536, NULL, "how many there are; 0: not said, as many as the workers need" },
+	{ "workers_per_node", OPTION_INT, "0", 0, 65536, NULL,
+	  "neighbouring ranks that share a node, its intra and its link to the others; 0: by nodes, else as found" },
 	{ "inter.latency_us", OPTION_FLOAT, "50.0", 0, 1e7, NULL, "between two nodes: microseconds that a message takes at least" },
 	{ "inter.gbit_per_s", OPTION_FLOAT, "10.0", 1e-6, 1e5, NULL, "between two nodes: bandwidth" },
 	{ "intra.latency_us", OPTION_FLOAT, "2.0", 0, 1e7, NULL, "inside a node: microseconds that a message takes at least" },
@@ -106,7 +109,15 @@ static const struct option cluster_options[] = {
 	{ "clock", OPTION_STRING, "\"wall\"", 0, 0, "wall|virtual",
 	  "virtual: beside the real one, a clock that shows what the run would take on this cluster; results are the same" },
 	{ "emulate", OPTION_BOOL, "false", 0, 0, NULL, "messages really take the time that they would take on this cluster, if it is longer" },
-	{ "compute.images_per_s", OPTION_FLOAT, "0.0", 0, 1e9, NULL, "speed of one worker, for the prediction of --dry-run; 0: is measured" },
+	{ "jitter", OPTION_FLOAT, "0.0", 0, 10, NULL, "each step of each rank computes 1 + jitter |z| times as long, z standard normal, for experiments" },
+	{ "compute.images_per_s", OPTION_FLOAT, "0.0", 0, 1e9, NULL, "speed of one worker, for predictions and the virtual clock; 0: by compute.rates, else measured" },
+	{ "compute.rates", OPTION_LIST | OPTION_STRING, "[]", 0, 0, NULL,
+	  "the same by models of full width, (\"resnet50=52.9\", \"vgg16=1317\"); those not listed are measured" },
+	{ "compute.compress_ns", OPTION_FLOAT, "0.0", 0, 1e6, NULL,
+	  "for predictions and the virtual clock: nanoseconds that a compressor takes for an element, choosing, packing and adding up; 0: is measured" },
+	{ "compute.sleep", OPTION_BOOL, "false", 0, 0, NULL,
+	  "layers sleep for their times and compute nothing: to try a network with more ranks than cores" },
+	{ "compute.profile", OPTION_STRING, NULL, 0, 0, NULL, "what each layer takes: a file of --calibrate, in place of measuring" },
 	{ 0 },
 };
 

@@ -12,10 +12,12 @@
 #include "../core/clock.h"
 #include "../core/die.h"
 #include "../core/optimizer_list.h"
+#include "../core/net_sleep.h"
+#include "../core/net_times.h"
 #include "../core/sha256.h"
 #include "../core/timeline.h"
 #include "../data/augment.h"
-#include "run.h"
+#include "calibrate.h"
 
 int run_agree(struct run *run, int status)
 {
@@ -43,7 +45,7 @@ static void choose_threads(struct run *run, struct device_config *c)
 	int fair = w->cores / w->sharing > 0 ? w->cores / w->sharing : 1, wish = (int)config_int(run->config, "device.threads");
 
 	run->threads = run_serves(run) ? 1 : wish ? wish : fair;
-	if (run->threads * w->sharing > w->cores)
+	if (run->threads * w->sharing > w->cores && !config_bool(run->config, "cluster.compute.sleep"))
 		warn("%d ranks x %d threads share %d cores: expect a slow-down of several times. device.threads = 0 chooses %d", w->sharing,
 		     run->threads, w->cores, fair);
 	c->threads = run->threads;
@@ -57,12 +59,12 @@ static struct device *open_named(const char *name, const struct device_config *c
 	return ops ? ops->open(c) : NULL;
 }
 
-/* A server adds vectors as they come out of messages: no GPU for that. */
+/* A server adds vectors as they come out of messages, and formulas compute none: no GPU for that. */
 static const char *kind_of(const struct run *run)
 {
 	const char *kind = config_string(run->config, "device.kind");
 
-	return run_serves(run) && strcmp(kind, "reference") ? "cpu" : kind;
+	return (run_serves(run) || run->formulas) && strcmp(kind, "reference") ? "cpu" : kind;
 }
 
 /* "auto": a GPU if the machine looks as if it had one and it answers; otherwise the CPU, and why. NULL: error() said why not. */
@@ -120,7 +122,7 @@ static int open_devices(struct run *run, struct device_config *c)
 	}
 	if (!run->device)
 		return STATUS_FAILURE;
-	if (!run_serves(run) && c->precision != PRECISION_AUTO && run->device->config.precision != c->precision) {
+	if (!run_serves(run) && !run->formulas && c->precision != PRECISION_AUTO && run->device->config.precision != c->precision) {
 		error("device.precision = \"%s\" (%s): device \"%s\" computes in fp32 only", precision, config_origin(config, "device.precision"),
 		      run->device->ops->name);
 		hint("leave it out, or set device.kind = \"cuda\" on a machine with a GPU");
@@ -154,7 +156,11 @@ static int check_world_size(const struct run *run)
 	int size = run->world.size;
 	long long wanted;
 
-	if (!config_has(c, "world_size") || config_int(c, "world_size") == size)
+	if (run->calibrates && size > 1) {
+		error("--calibrate measures one process that has a machine for itself, but %d were started", size);
+		return hint("start it without mpirun");
+	}
+	if (run->calibrates || run->question || !config_has(c, "world_size") || config_int(c, "world_size") == size)
 		return 0;
 	wanted = config_int(c, "world_size");
 	error("world_size = %lld (%s), but %d process%s started", wanted, config_origin(c, "world_size"), size, size == 1 ? " was" : "es were");
@@ -164,12 +170,12 @@ static int check_world_size(const struct run *run)
 }
 
 /* topology.servers of the ranks serve. A mistake that all ranks see alike. One process may ask what many would do: a worker whose
- * servers are in the prediction only. */
+ * servers are in the prediction only; and where only formulas are asked, nobody serves. */
 static int choose_servers(struct run *run)
 {
 	int size = run->world.size;
 
-	if (!strcmp(config_string(run->config, "topology.kind"), "ps") && !(run->dry && size == 1))
+	if (!strcmp(config_string(run->config, "topology.kind"), "ps") && !(run->dry && size == 1) && !run->formulas)
 		run->servers = (int)config_int(run->config, "topology.servers");
 	run->workers = size - run->servers;
 	if (run->workers > 0)
@@ -185,12 +191,13 @@ int run_open_world(struct run *run, struct config *config)
 	int status;
 
 	run->config = config;
+	run->formulas = run->question && (pace_given(run) || config_has(config, "cluster.compute.profile"));
 	if (world_open(&run->world, config_string(config, "comm.transport"))) {
 		if (launch_detect().rank == 0)
 			fputs(errors_text(), stderr);
 		return STATUS_COMM;
 	}
-	if (check_world_size(run) || choose_servers(run) || run_check_clock(run) || run_check_trace(run)) {
+	if (check_world_size(run) || choose_servers(run) || run_check_clock(run) || run_check_trace(run) || pace_check(config)) {
 		if (run->world.rank == 0)
 			fputs(errors_text(), stderr);
 		return STATUS_CONFIG;
@@ -249,19 +256,23 @@ int run_build_net(struct run *run, struct net *net, int batch)
 /* A server has neither data nor network: it only agrees. */
 int run_open_model(struct run *run)
 {
-	int status = run_agree(run, !run_serves(run) && dataset_open(&run->data, run->config) ? STATUS_DATA : 0);
+	int status, (*open)(struct dataset *, const struct config *) = run->formulas ? dataset_size : dataset_open;
 
+	status = run_agree(run, !run_serves(run) && open(&run->data, run->config) ? STATUS_DATA : 0);
 	if (status)
 		return status;
 	if (run_serves(run))
 		return run_agree(run, 0);
 	if (run_choose_batches(run) || plan_steps(run) || run_build_net(run, &run->net, run->batch[run->world.rank]))
 		return run_agree(run, STATUS_CONFIG);
-	open_partition(run);
+	if (!run->formulas)
+		open_partition(run);
 	optimizer_init(&run->optimizer, optimizer_find(config_string(run->config, "optimizer.name")), run->config);
-	status = sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) || run_check_clocked_sync(run);
-	status = run_agree(run, status ? STATUS_CONFIG : 0);
-	if (!status && run->workers > 1)
+	if (sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) || run_check_clocked_sync(run) ||
+	    run_read_times(run))
+		status = STATUS_CONFIG;
+	status = run_agree(run, status);
+	if (!status && run->workers > 1 && !run->question)
 		sync_foresee(&run->sync, &run->lr, run->steps_per_epoch, run->steps);
 	return status;
 }
@@ -348,6 +359,8 @@ int run_bind(struct run *run)
 
 	if (status)
 		return status;
+	if (strcmp(run_transport(run), config_string(run->config, "comm.transport")))
+		snprintf(run->comm_why, sizeof(run->comm_why), "modelled times are told by messages between hosts' memories");
 	run->compute = dev->stream->open(run->device, STREAM_COMPUTE);
 	run->comm = comm_open_over(transport, &run->world, run->device, run->control, &comm);
 	run->comm->delay = config_float(run->config, "comm.delay_ms") * 1e-3;
@@ -360,10 +373,11 @@ int run_bind(struct run *run)
 	net_bind(&run->net, run->device, run->compute, true);
 	net_init_params(&run->net);
 	check_same_start(run);
+	optimizer_bind(&run->optimizer, run->device, run->net.n);
+	run_find_times(run);
 	status = run_find_facts(run);
 	if (status)
 		return status;
-	optimizer_bind(&run->optimizer, run->device, run->net.n);
 	run->sync.log = log_decision;
 	run->sync.log_context = run;
 	sync_bind(&run->sync, run->comm, run->compute, &run->optimizer, run->net.x, run->net.g, run->batch);
@@ -394,6 +408,8 @@ void run_close(struct run *run)
 	sync_release(&run->sync);
 	optimizer_release(&run->optimizer);
 	net_free(&run->net);
+	net_times_free(run->times);
+	net_sleep_close(run->sleep);
 	if (run->comm)
 		comm_close(run->comm);
 	partition_close(&run->partition);

@@ -1,8 +1,11 @@
 /*
  * The training loop. It hands over to the sync algorithm before forward, during backward and after it, and never asks for a name.
  */
+#include <math.h>
+
 #include "../core/clock.h"
 #include "../core/die.h"
+#include "../core/net_sleep.h"
 #include "../core/timeline.h"
 #include "../core/trace.h"
 #include "metrics.h"
@@ -52,6 +55,17 @@ void run_set_aside(struct run *run, const struct spent *since)
 	aside->bytes += now.bytes - since->bytes;
 }
 
+/* On the virtual clock a server answers in the order of times: it has to know that this worker is going to wait for others. */
+void run_rest(struct run *run)
+{
+	struct spent before = run_counters(run);
+
+	if (!run->virtual || !run->servers)
+		return;
+	ps_rest(run->comm);
+	run_set_aside(run, &before);
+}
+
 /* What an algorithm has to send before its models can be averaged belongs to training, and to the row that is about to be made. What it
  * waits for there does not. */
 static void settle_aside(struct run *run)
@@ -59,6 +73,7 @@ static void settle_aside(struct run *run)
 	struct spent before;
 
 	run->device->ops->stream->sync(run->compute);   /* the step itself is training */
+	run_rest(run);
 	before = run_counters(run);
 	timeline_pause(run->device, true);
 	sync_settle(&run->sync);
@@ -75,17 +90,19 @@ static void evaluate_aside(struct run *run)
 	metrics_flush(run);
 	metrics_progress_end(run);
 	timeline_pause(run->device, true);
-	trace_phase(run->compute, NULL);
-	trace_whole(run->compute, "evaluation", "step", run->step);
-	run_evaluate(run);
-	trace_end(run->compute);
+	if (!run->sleep) {
+		trace_phase(run->compute, NULL);
+		trace_whole(run->compute, "evaluation", "step", run->step);
+		run_evaluate(run);
+		trace_end(run->compute);
+	}
 	timeline_pause(run->device, false);
 	run_set_aside(run, &before);
 }
 
 static void end_slowdown(struct run *run)
 {
-	bool slow = run->slowdown.factor > 1;
+	bool slow = run->slowdown.now > 1;
 
 	if (slow)
 		trace_begin(run->compute, "slowdown", NULL, -1);
@@ -94,29 +111,48 @@ static void end_slowdown(struct run *run)
 		trace_end(run->compute);
 }
 
+static void compute(struct run *run, int64_t t)
+{
+	run->net.slowness = slowdown_factor(&run->slowdown, t);
+	if (!run->virtual)
+		slowdown_begin(&run->slowdown, t, run->device, run->compute);
+	net_pass(&run->net, 1.0f / (float)run->batch[run->world.rank]);
+	if (!run->virtual)
+		end_slowdown(run);
+}
+
+/* No batch, either: making one is computing. */
+static void next_batch(struct run *run)
+{
+	struct batch batch;
+
+	if (run->sleep)
+		return;
+	trace_begin(run->compute, "batch", NULL, -1);
+	CHECK(loader_next(run->train, &batch));
+	run_load(run, &batch);
+	trace_end(run->compute);
+}
+
 static void train_step(struct run *run, int64_t t)
 {
 	int64_t epoch = run->samples / run_epoch_samples(run);
-	struct batch batch;
 
 	run_trace_step(run, t);
-	trace_begin(run->compute, "batch", NULL, -1);
-	CHECK(loader_next(run->train, &batch));
 	die_step(t);
 	run->sync.lr = lr_at(&run->lr, run_epochs(run, run->samples));
 	if (t == 0 || epoch != run->sync.epoch)
 		sync_epoch(&run->sync, epoch);
 	net_set_step(&run->net, t * run->workers + run->world.rank);       /* dropout differs between workers */
-	run_load(run, &batch);
-	trace_end(run->compute);
+	next_batch(run);
 	sync_begin(&run->sync, t);
-	run->net.slowness = run->slowdown.factor;
-	if (!run->virtual)
-		slowdown_begin(&run->slowdown, run->device, run->compute);
-	net_pass(&run->net, 1.0f / (float)run->batch[run->world.rank]);
-	if (!run->virtual)
-		end_slowdown(run);
+	if (run->sleep)
+		run->aside.exposed += net_sleep_pass(run->sleep, t, slowdown_factor(&run->slowdown, t));
+	else
+		compute(run, t);
 	sync_step(&run->sync, t);
+	run->aside.exposed += run->optimizer.lent;
+	run->optimizer.lent = 0;
 	trace_end(run->compute);
 	run_clock(run);
 }
@@ -156,7 +192,10 @@ int run_train(struct run *run)
 	run->net.graphs = config_bool(run->config, "device.graphs");
 	run->metrics = metrics_open(run);
 	run->evaluated_at = -1;
-	loader_start(run->train, 0, 0);
+	if (run->sleep)
+		run->test_loss = run->test_accuracy = run->best_accuracy = NAN;
+	else
+		loader_start(run->train, 0, 0);
 	run_start_trace(run);
 	run->aside = run_counters(run);
 	run_start_clock(run);
@@ -166,6 +205,8 @@ int run_train(struct run *run)
 	}
 	timeline_pause(run->device, true);
 	metrics_close(run);
+	if (run->sleep)
+		run->train_loss = NAN;
 	return STATUS_DONE;
 }
 
@@ -185,6 +226,7 @@ int run_serve(struct run *run)
 	double start = clock_now();
 
 	run_start_trace(run);
+	run_start_clock(run);
 	ps_serve(run->comm, &run->served, run->dir.path[0] ? log_arrival : NULL, run);
 	run->spent.wall = clock_now() - start;
 	run->spent.comm = run->device->ops->stream->busy(run->comm->stream);

@@ -12,6 +12,7 @@ struct wire {
 	double kernel, offset;
 	bool emulate;
 	int depth;                      /* of wire_begin() */
+	bool muted;
 	double start, theirs;           /* the stream's: when the exchange under way began here, and at the partner; a collective: anywhere */
 };
 
@@ -40,7 +41,7 @@ const struct cost_model *wire_link(const struct comm *comm) { return &comm->wire
 
 struct step {
 	struct wire *wire;
-	struct timeline_account *account;       /* NULL: emulated */
+	struct timeline_account *account;       /* NULL: emulated, or this end keeps no time now */
 	double send, recv;              /* seconds; recv < 0: nothing comes */
 };
 
@@ -48,7 +49,7 @@ static bool see_start(void *args)
 {
 	const struct step *s = args;
 
-	s->wire->start = s->account ? s->account->now : clock_now() + s->wire->offset;
+	s->wire->start = s->account ? s->account->now : s->wire->emulate ? clock_now() + s->wire->offset : NAN;
 	return true;
 }
 
@@ -68,8 +69,10 @@ static bool reach_end(void *args)
 
 	if (s->recv >= 0)
 		end = fmax(end, fmax(w->start, w->theirs) + s->recv);
-	if (!s->account)
+	if (w->emulate)
 		return clock_now() + w->offset >= end;
+	if (!s->account)
+		return true;
 	s->account->busy += end - s->account->now;
 	s->account->now = end;
 	return true;
@@ -77,14 +80,16 @@ static bool reach_end(void *args)
 
 static void queue(struct comm *comm, host_fn *fn, double send, double recv)
 {
-	struct step s = { comm->wire, comm->wire->emulate ? NULL : timeline_of(comm->stream), send, recv };
+	struct wire *w = comm->wire;
+	struct step s = { w, w->emulate || w->muted ? NULL : timeline_of(comm->stream), send, recv };
 
 	comm->device->ops->stream->call(comm->stream, fn, &s, sizeof(s));
 }
 
 /* ---- what is queued ---- */
 
-static bool keeps_time(const struct comm *comm) { return comm->wire && (comm->wire->emulate || timeline_of(comm->stream)); }
+/* Ranks that train pause together, and need not tell each other. A server has to be told. */
+static bool keeps_time(const struct comm *comm) { return comm->wire && (comm->wire->emulate || comm->servers || timeline_of(comm->stream)); }
 
 bool wire_begin(struct comm *comm)
 {
@@ -109,15 +114,15 @@ void wire_end_collective(struct comm *comm, double seconds)
 	w->depth--;
 }
 
-static double seconds(const struct comm *comm, int peer, int64_t bytes)
+/* all: all ranks do the same at the same time, so that those of a node share its link. */
+static double seconds(const struct comm *comm, int peer, int64_t bytes, bool all)
 {
 	const struct cost_model *m = &comm->wire->link;
-	int near = m->per_node > 1 ? m->per_node : 1, distance = abs(peer - comm->rank);
+	int node = m->per_node > 1 ? m->per_node : 1, across = all ? cost_across_ring(m, abs(peer - comm->rank)) : 1;
 
-	if (peer / near == comm->rank / near)
+	if (peer / node == comm->rank / node)
 		return m->intra_latency + (double)bytes * m->intra_per_byte;
-	distance = distance < comm->size - distance ? distance : comm->size - distance;
-	return m->latency + (double)bytes * m->per_byte * wire_share(distance, near);
+	return m->latency + (double)bytes * m->per_byte * (across > 1 ? across : 1);
 }
 
 void wire_end_exchange(struct comm *comm, int to, int64_t send_bytes, int from, int64_t recv_bytes)
@@ -127,7 +132,7 @@ void wire_end_exchange(struct comm *comm, int to, int64_t send_bytes, int from, 
 
 	if (sends || receives)
 		comm->ops->tell(comm, sends ? to : -1, &w->start, receives ? from : -1, &w->theirs, sizeof(w->start));
-	queue(comm, reach_end, sends ? seconds(comm, to, send_bytes) : 0, receives ? seconds(comm, from, recv_bytes) : -1);
+	queue(comm, reach_end, sends ? seconds(comm, to, send_bytes, receives) : 0, receives ? seconds(comm, from, recv_bytes, sends) : -1);
 	w->depth--;
 }
 
@@ -137,10 +142,40 @@ void wire_kernels(struct comm *comm, int64_t n)
 		timeline_spend(comm->stream, (double)n * comm->wire->kernel);
 }
 
+
 bool wire_pause(struct comm *comm, double seconds)
 {
 	if (!comm->wire || comm->wire->emulate)
 		return false;
 	timeline_spend(comm->stream, seconds);
 	return true;
+}
+
+/* ---- servers ---- */
+
+void wire_mute(struct comm *comm, bool muted)
+{
+	if (comm->wire)
+		comm->wire->muted = muted;
+}
+
+bool wire_orders(const struct comm *comm) { return comm->wire && !comm->wire->emulate; }
+double wire_heard(const struct comm *comm) { return comm->wire->theirs; }
+
+static bool take_in(void *args)
+{
+	const struct step *s = args;
+	double end = fmax(s->account->now, s->send) + s->recv;
+
+	s->account->busy += end - s->account->now;
+	s->account->now = end;
+	return true;
+}
+
+void wire_take_in(struct comm *comm, int from, double asked, int64_t bytes)
+{
+	struct step s = { comm->wire, timeline_of(comm->stream), asked, seconds(comm, from, bytes, false) };
+
+	if (s.account)
+		comm->device->ops->stream->call(comm->stream, take_in, &s, sizeof(s));
 }

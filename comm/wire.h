@@ -10,7 +10,8 @@
  *                beginnings: a message travels when both ends are ready, so whoever receives from many, gets one after the other
  *   collective   takes the time of its formula (topology/, DESIGN 5), whatever the real one is built of
  *
- * Ranks of a node are neighbours (link.per_node); between nodes they share its link: see wire_share().
+ * Ranks of a node are neighbours (link.per_node), and between nodes they share its link. Who sends and receives at once takes part in a pattern
+ * of all ranks (a ring, pairs), see cost_across_ring(); who does one of them, in a tree: one rank of a node at a time.
  */
 #ifndef COCOD_WIRE_H
 #define COCOD_WIRE_H
@@ -34,11 +35,17 @@ void wire_end_exchange(struct comm *, int to, int64_t send_bytes, int from, int6
 void wire_kernels(struct comm *, int64_t n);
 bool wire_pause(struct comm *, double seconds);
 
+/*
+ * Servers (topology/ps_server.c) handle what was sent first, by the virtual clock, whatever came first: so they receive muted, which takes no
+ * time; learn when the worker began; and take the message in when its turn has come: from the later of `asked` and now. A worker that is
+ * paused says NAN: muted is what is done for it.
+ */
+bool wire_orders(const struct comm *);                  /* is there such a clock? */
+void wire_mute(struct comm *, bool);
+double wire_heard(const struct comm *);                 /* of the last message; the host has synced the stream */
+void wire_take_in(struct comm *, int from, double asked, int64_t bytes);
+
 /* What of a model holds for this communicator's collectives. */
 const struct cost_model *wire_link(const struct comm *);
-
-/* How many ranks of a node send over its link at the same time, if all ranks send to a partner so many places away, and there are g on
- * each node: the last min(distance, g) of them have theirs on another one. */
-static inline int wire_share(int distance, int per_node) { return distance < per_node ? distance : per_node > 1 ? per_node : 1; }
 
 #endif

@@ -43,17 +43,24 @@ static void unknown_preset(const char *where, const char *name, const char *dir)
 		closedir(d);
 }
 
-/* The preset that these entries name, as entries. */
-static int load_preset(struct entries *preset, const struct entries *given, const char *dir)
+/* The last of these that names a preset; NULL: none does. */
+static const struct entry *find_preset(const struct entries *given)
 {
 	const struct entry *e = NULL;
-	const char *name;
-	char *path;
-	int rc = -1;
 
 	for (int i = 0; i < given->count; i++)
 		if (!strcmp(given->entry[i].key, "cluster.preset"))
 			e = &given->entry[i];
+	return e;
+}
+
+/* The preset that this one names, as entries. */
+static int load_preset(struct entries *preset, const struct entry *e, const char *dir)
+{
+	int rc = -1, before = preset->count;
+	const char *name;
+	char *path;
+
 	if (!e || e->value.type != OPTION_STRING || !*e->value.s)       /* another type: the check will say so */
 		return 0;
 	name = e->value.s;
@@ -62,7 +69,7 @@ static int load_preset(struct entries *preset, const struct entries *given, cons
 		unknown_preset(e->where, name, dir);
 	else
 		rc = config_read_file_entries(preset, path, name);
-	for (int i = 0; i < preset->count; i++)
+	for (int i = before; i < preset->count; i++)
 		if (!strcmp(preset->entry[i].key, "cluster.preset"))
 			rc = error("%s: a preset cannot name another preset", preset->entry[i].where);
 	free(path);
@@ -85,16 +92,19 @@ static void append(struct entries *all, struct entries *more)
 struct config *config_load(const struct schema *schema, const char *path, const char *const *sets, int set_count,
                            const char *preset_dir)
 {
-	struct entries all = { 0 }, given = { 0 };
+	struct entries all = { 0 }, file = { 0 }, set = { 0 };
 	struct config *c = xcalloc(1, sizeof *c);
 	int rc = 0;
 
 	if (path)
-		rc |= config_read_file_entries(&given, path, NULL);
+		rc |= config_read_file_entries(&file, path, NULL);
 	for (int i = 0; i < set_count; i++)
-		rc |= config_read_set(&given, sets[i]);
-	rc |= load_preset(&all, &given, preset_dir);
-	append(&all, &given);
+		rc |= config_read_set(&set, sets[i]);
+	if (!find_preset(&set))
+		rc |= load_preset(&all, find_preset(&file), preset_dir);
+	append(&all, &file);
+	rc |= load_preset(&all, find_preset(&set), preset_dir);
+	append(&all, &set);
 	rc |= config_check(c, schema, &all);    /* also after a mistake of syntax: what could be read may hold others */
 	entries_release(&all);
 	if (!rc)

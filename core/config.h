@@ -28,8 +28,9 @@ struct schema {
 };
 
 /*
- * Reads `path` (NULL: only defaults and sets), first the preset that cluster.preset names (a file NAME.cfg in preset_dir, may be
- * NULL), then the file, then sets ("KEY=VALUE", libconfig's syntax for the value, a bare word is a string). Returns NULL after
+ * Reads `path` (NULL: only defaults and sets), then sets ("KEY=VALUE", libconfig's syntax for the value, a bare word is a string); later
+ * ones win. The preset that cluster.preset names (a file NAME.cfg in preset_dir, may be NULL) is read first; if a set names it, behind the
+ * file and in front of the sets: so presets can be swept over one file. Returns NULL after
  * recording every mistake. The owners named by the select keys must be registered in the schema.
  */
 struct config *config_load(const struct schema *, const char *path, const char *const *sets, int set_count, const char *preset_dir);

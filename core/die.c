@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,8 @@ static struct {
 	void (*abort_all)(int status);
 	_Atomic int64_t step;
 } self = { .size = 1, .step = -1 };
+
+static bool aside;              /* note() speaks on stderr */
 
 /* ---- the user's mistakes ---- */
 
@@ -117,9 +120,11 @@ void note(const char *fmt, ...)
 	if (self.rank)
 		return;
 	va_start(ap, fmt);
-	say(stdout, "", fmt, ap);
+	say(aside ? stderr : stdout, "", fmt, ap);
 	va_end(ap);
 }
+
+void note_aside(void) { aside = true; }
 
 /* ---- cannot go on ---- */
 

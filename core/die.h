@@ -39,6 +39,7 @@ void errors_clear(void);
 
 void warn(const char *fmt, ...) PRINTF(1, 2);   /* "warning: …" on stderr, rank 0 only */
 void note(const char *fmt, ...) PRINTF(1, 2);   /* a plain line on stdout, rank 0 only */
+void note_aside(void);                          /* from now on on stderr: stdout is for a program that reads it */
 
 /* Who speaks: set once the rank is known. `abort_all` ends every rank (MPI_Abort) and may be NULL. */
 void die_identity(int rank, int size, const char *host, void (*abort_all)(int status));

@@ -22,7 +22,12 @@ const struct option lr_options[] = {
 static int check_milestones(const struct lr_schedule *s, const struct config *config)
 {
 	const char *origin = config_origin(config, "optimizer.milestones");
+	const int most = (int)(sizeof(s->milestone) / sizeof(*s->milestone));
 
+	if (s->milestones > most) {
+		error("%s: optimizer.milestones has %d entries, and %d is the most", origin, s->milestones, most);
+		return hint("optimizer.schedule = \"cosine\" falls smoothly");
+	}
 	for (int i = 1; i < s->milestones; i++)
 		if (!(s->milestone[i] > s->milestone[i - 1]))
 			return error("%s: optimizer.milestones must increase, but %g comes after %g", origin, s->milestone[i],

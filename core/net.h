@@ -33,6 +33,8 @@ struct tensor {
 
 struct net;
 struct node;
+struct net_times;
+struct rehearsal;
 
 /* One kind of layer. Files layer_*.c; each node embeds `struct node` first. */
 struct layer_ops {
@@ -131,7 +133,7 @@ struct net {
 	int64_t *step;                          /* device memory: counter for dropout */
 	bool train;                             /* bound with room for gradients */
 	struct net_hooks hooks;
-	const struct net_times *times;          /* what the layers take by the virtual clock (timeline.h); NULL: nobody asks; not owned */
+	const struct net_times *times;          /* what its layers take (net_times.h); NULL: nobody has asked. Its owner's */
 	double slowness;                        /* of this step: they take so many times as long */
 };
 
@@ -192,9 +194,12 @@ void net_pass_release(struct net *);                            /* forgets the r
 /* The host reads the sums (waits for the compute stream) and they start again at zero. */
 struct loss_stats net_take_stats(struct net *);
 void net_set_step(struct net *, int64_t step);                  /* the counter that dropout masks depend on */
+/* Passes between these two leave no trace: parameters they must not change, buffers, sums, times and hooks are put back, and gradients are
+ * zero. A made-up batch is loaded, and there are no hooks. For a net with room for gradients. */
+struct rehearsal *net_rehearse(struct net *);
+void net_resume(struct net *, struct rehearsal *);
 /* Before the first step: returns how long backward takes, and in ready[] of each parameter tensor when its gradient is final, counted
- * from backward's begin; medians of some passes, `seconds` in all or little more. Never falls along the arena. Parameters, buffers,
- * counters stay as they were; gradients are zero then. */
+ * from backward's begin; medians of some passes, `seconds` in all or little more. Never falls along the arena. A rehearsal. */
 double net_profile(struct net *, double seconds, double *ready);
 
 /* A parameter or buffer by PyTorch name; NULL if there is none. is_buffer (may be NULL) tells the arena. */

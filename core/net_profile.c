@@ -1,5 +1,5 @@
 /*
- * When does backward make which gradient final? Passes over an empty batch tell, before the first step, and leave nothing behind.
+ * When does backward make which gradient final? Passes over a made-up batch tell, before the first step, and leave nothing behind.
  *
  * A device that runs behind the host is waited for behind every layer, which takes time of its own: other passes run through, and their
  * time shrinks the first ones' to what backward really takes. Where layers run inside their calls there is nothing to shrink.
@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "die.h"
 #include "net.h"
+#include "rng.h"
 
 enum { PASSES = 3, PASSES_MOST = 50 };  /* of each kind; one before them warms up */
 
@@ -88,50 +89,70 @@ static double measure(struct net *net, double seconds, double *ready)
 	return total * shrink;
 }
 
-static void load_nothing(struct net *net)
+/* What a network has that passes change, and the time of its layers. */
+struct rehearsal {
+	float *buffer;
+	struct net_hooks hooks;
+	struct { double seconds[2][2]; int64_t calls[2][2]; } node[];
+};
+
+/* Random bits as images: a processor that multiplies zeros is cooler than one that works. */
+static void load_noise(struct net *net)
 {
 	struct shape s = net->node[0]->out.shape;
 	float *image = xcalloc((size_t)shape_count(s), sizeof(*image));
 	int32_t *label = xcalloc((size_t)s.n, sizeof(*label));
+	struct rng rng;
 
+	rng_init(&rng, 0, RNG_NOISE, 0, 0);
+	for (int64_t i = 0; i < shape_count(s); i++)
+		image[i] = (float)rng_u32(&rng) * 0x1p-30f - 2;
 	net_load(net, image, label);
 	net->device->ops->stream->sync(net->stream);
 	free(image);
 	free(label);
 }
 
-struct times {
-	double seconds[2][2];
-	int64_t calls[2][2];
-};
+struct rehearsal *net_rehearse(struct net *net)
+{
+	size_t bytes = (size_t)net->buffer_n * sizeof(float);
+	struct rehearsal *r = xcalloc(1, sizeof(*r) + (size_t)net->nodes * sizeof(r->node[0]));
+
+	CHECK(net->train);
+	r->hooks = net->hooks;
+	r->buffer = xcalloc(1, bytes + sizeof(float));
+	net->device->ops->mem->copy(net->stream, r->buffer, net->buffer, bytes, COPY_TO_HOST);
+	for (int i = 0; i < net->nodes; i++) {
+		memcpy(r->node[i].seconds, net->node[i]->seconds, sizeof(r->node[i].seconds));
+		memcpy(r->node[i].calls, net->node[i]->calls, sizeof(r->node[i].calls));
+	}
+	net->hooks = (struct net_hooks){ 0 };
+	load_noise(net);
+	return r;
+}
+
+void net_resume(struct net *net, struct rehearsal *r)
+{
+	const struct mem_ops *mem = net->device->ops->mem;
+
+	net->hooks = r->hooks;
+	net_take_stats(net);
+	mem->zero(net->stream, net->g, (size_t)net->n * sizeof(float));
+	mem->copy(net->stream, net->buffer, r->buffer, (size_t)net->buffer_n * sizeof(float), COPY_TO_DEVICE);
+	net->device->ops->stream->sync(net->stream);
+	for (int i = 0; i < net->nodes; i++) {
+		memcpy(net->node[i]->seconds, r->node[i].seconds, sizeof(r->node[i].seconds));
+		memcpy(net->node[i]->calls, r->node[i].calls, sizeof(r->node[i].calls));
+	}
+	free(r->buffer);
+	free(r);
+}
 
 double net_profile(struct net *net, double seconds, double *ready)
 {
-	const struct mem_ops *mem = net->device->ops->mem;
-	size_t bytes = (size_t)net->buffer_n * sizeof(float);
-	struct times *times = xcalloc((size_t)net->nodes, sizeof(*times));
-	struct net_hooks hooks = net->hooks;
-	float *buffer = xcalloc(1, bytes + sizeof(float));
-	double backward;
+	struct rehearsal *r = net_rehearse(net);
+	double backward = measure(net, seconds, ready);
 
-	CHECK(net->train);
-	mem->copy(net->stream, buffer, net->buffer, bytes, COPY_TO_HOST);
-	for (int i = 0; i < net->nodes; i++) {
-		memcpy(times[i].seconds, net->node[i]->seconds, sizeof(times[i].seconds));
-		memcpy(times[i].calls, net->node[i]->calls, sizeof(times[i].calls));
-	}
-	load_nothing(net);
-	backward = measure(net, seconds, ready);
-	net->hooks = hooks;
-	net_take_stats(net);
-	mem->zero(net->stream, net->g, (size_t)net->n * sizeof(float));
-	mem->copy(net->stream, net->buffer, buffer, bytes, COPY_TO_DEVICE);
-	net->device->ops->stream->sync(net->stream);
-	for (int i = 0; i < net->nodes; i++) {
-		memcpy(net->node[i]->seconds, times[i].seconds, sizeof(times[i].seconds));
-		memcpy(net->node[i]->calls, times[i].calls, sizeof(times[i].calls));
-	}
-	free(times);
-	free(buffer);
+	net_resume(net, r);
 	return backward;
 }

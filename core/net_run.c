@@ -79,11 +79,15 @@ static void watch_stop(const struct net *net, struct node *node, bool backward, 
 
 static const char *title(const struct node *node) { return node->name[0] ? node->name : node->ops->name; }
 
-/* By the virtual clock: a share of what the layer takes forward or backward. */
-static void spend(struct net *net, int node, bool backward, double share)
+/* By the virtual clock: a layer's forward, its backward up to where the gradients of its parameters are final, and what is left of it. */
+enum part { FORWARD, READY, REST };
+
+static void spend(struct net *net, int i, enum part part)
 {
-	if (net->times)
-		timeline_spend(net->stream, share * net->slowness * (backward ? net->times->backward : net->times->forward)[node]);
+	const struct net_times *t = net->times;
+
+	if (t)
+		timeline_spend(net->stream, net->slowness * (part == FORWARD ? t->forward[i] : part == READY ? t->ready[i] : t->backward[i] - t->ready[i]));
 }
 
 static void let_progress(struct net *net)
@@ -120,7 +124,7 @@ void net_forward(struct net *net, bool train)
 		w = watch_start(net);
 		node->ops->forward(net, node, train);
 		watch_stop(net, node, false, w);
-		spend(net, i, false, 1);
+		spend(net, i, FORWARD);
 		trace_end(net->stream);
 		let_progress(net);
 	}
@@ -141,13 +145,14 @@ void net_backward(struct net *net)
 		w = watch_start(net);
 		if (node->ops->backward_params) {
 			node->ops->backward_params(net, node);
-			spend(net, i, true, 0.5);       /* a gradient of weights has as many products as one of activations */
+			spend(net, i, READY);
 			node->cut_backward = net_grads_final(net, node);
 			node->ops->backward(net, node);
-			spend(net, i, true, 0.5);
+			spend(net, i, REST);
 		} else {
 			node->ops->backward(net, node);
-			spend(net, i, true, 1);
+			spend(net, i, READY);
+			spend(net, i, REST);
 			node->cut_backward = net_grads_final(net, node);
 		}
 		watch_stop(net, node, true, w);

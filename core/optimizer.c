@@ -4,8 +4,10 @@
  */
 #include <string.h>
 
+#include "clock.h"
 #include "die.h"
 #include "optimizer.h"
+#include "slowdown.h"
 #include "timeline.h"
 #include "trace.h"
 
@@ -56,9 +58,13 @@ void optimizer_step(struct optimizer *o, struct stream *s, int64_t offset, int64
 void optimizer_step_to(struct optimizer *o, struct stream *s, int64_t offset, int64_t n, const float *g, const float *x,
                        float *x_out, float *const state_out[])
 {
+	double begin = clock_now();
+
 	CHECK(offset >= 0 && n >= 0 && offset + n <= o->n);
 	trace_begin(s, "update", "parameters", n);
-	timeline_spend(s, (double)n * o->seconds);
+	timeline_spend(s, o->seconds * (double)n / (double)o->n);
 	o->ops->step(o, s, offset, n, g, x, x_out, o->state, state_out);
+	if (o->sleeps)
+		o->lent += slowdown_pause(o->device, s, NULL, begin + o->seconds * (double)n / (double)o->n);
 	trace_end(s);
 }

@@ -34,7 +34,11 @@ struct optimizer {
 	struct hyper base;              /* the constants from the config */
 	int64_t t;                      /* steps begun */
 	double lr;                      /* of the step under way */
-	double seconds;                 /* that an element's update takes by the virtual clock (timeline.h) */
+	/* An update of the whole arena takes so many seconds, of a part in proportion: by the virtual clock (timeline.h); or really, where it
+	 * sleeps (on a CPU, net_sleep.h): at least so many. And the seconds of communication that the sleep had time for, but that count as
+	 * taken from computing. */
+	double seconds, lent;
+	bool sleeps;
 };
 
 /* Takes its keys (group "optimizer") from the config, which is already checked. Bind allocates; release frees. */

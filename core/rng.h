@@ -7,7 +7,8 @@
 
 #include <stdint.h>
 
-enum rng_purpose { RNG_INIT = 1, RNG_SHUFFLE, RNG_AUGMENT, RNG_DROPOUT, RNG_SYNTHETIC, RNG_COMPRESS, RNG_TEST, RNG_GOSSIP, RNG_PARTITION };
+enum rng_purpose { RNG_INIT = 1, RNG_SHUFFLE, RNG_AUGMENT, RNG_DROPOUT, RNG_SYNTHETIC, RNG_COMPRESS, RNG_TEST, RNG_GOSSIP, RNG_PARTITION,
+                   RNG_JITTER, RNG_NOISE };
 
 void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 

@@ -169,6 +169,8 @@ struct timeline_account timeline_account(const struct stream *s)
 	return shadow ? shadow->account : (struct timeline_account){ 0 };
 }
 
+bool timeline_watches(const struct stream *s) { return timeline_stream(s) && timeline_stream(s)->watched; }
+
 struct timeline_account *timeline_of(const struct stream *s)
 {
 	struct stream_shadow *shadow = timeline_stream(s);

@@ -30,6 +30,7 @@ struct timeline_account {
 	double now, busy, waited;       /* seconds: since the watch began; of them in spend(); standing still in wait() */
 };
 struct timeline_account timeline_account(const struct stream *);
+bool timeline_watches(const struct stream *);
 
 /* Queues: the stream is busy for so many seconds. */
 void timeline_spend(struct stream *, double seconds);

@@ -121,22 +121,30 @@ static int read_all(struct dataset *d, const char *folder)
 	return 0;
 }
 
-static int open_cifar10(struct dataset *d, const struct config *config)
+static void size_cifar10(struct dataset *d, const struct config *config)
 {
 	int64_t train = config_int(config, "data.images"), test = config_int(config, "data.test_images");
-	char *folder = find_folder(config);
-	int result;
 
 	d->h = d->w = SIDE;
 	d->c = 3;
 	d->classes = 10;
+	d->train.count = train ? train : TRAIN_FILES * RECORDS;
+	d->test.count = test ? test : RECORDS;
+}
+
+static int open_cifar10(struct dataset *d, const struct config *config)
+{
+	char *folder = find_folder(config);
+	int result;
+
+	size_cifar10(d, config);
 	d->pad = 4;
 	d->flip = true;
 	memcpy(d->mean, (float[4]){ 0.4914f, 0.4822f, 0.4465f }, sizeof d->mean);
 	memcpy(d->std, (float[4]){ 0.2470f, 0.2435f, 0.2616f }, sizeof d->std);
 	result = check_sizes(folder);
 	if (!result)
-		result = dataset_allocate(d, train ? train : TRAIN_FILES * RECORDS, test ? test : RECORDS);
+		result = dataset_allocate(d, d->train.count, d->test.count);
 	if (!result)
 		result = read_all(d, folder);
 	free(folder);
@@ -162,5 +170,5 @@ static const struct option options[] = {
 
 const struct dataset_def dataset_cifar10 = {
 	.name = "cifar10", .help = "CIFAR-10, binary version: 50,000 + 10,000 images of 32x32x3 in 10 classes; data.dir: datasets",
-	.options = options, .present = present, .open = open_cifar10,
+	.options = options, .present = present, .open = open_cifar10, .size = size_cifar10,
 };

@@ -35,6 +35,7 @@ struct dataset_def {
 	/* Fills in the data set. Mistakes (missing, truncated, wrong magic, wrong size): error() and hint() say what was expected,
 	 * what was found and where to get it; returns -1. What was allocated until then is freed. */
 	int (*open)(struct dataset *, const struct config *);
+	void (*size)(struct dataset *, const struct config *);          /* h, w, c, classes and the counts alone; reads no file */
 };
 
 extern const struct dataset_def *const dataset_list[];          /* NULL-terminated */
@@ -42,6 +43,8 @@ extern const struct dataset_def *const dataset_list[];          /* NULL-terminat
 /* Opens data.name. "auto" is in the list, too: fashion-mnist if its files are present, else synthetic; note() says which, and
  * `def` is then the one taken. */
 int dataset_open(struct dataset *, const struct config *);
+/* Fills in how large it is, for predictions: no images, and no files are needed. To be closed, too. */
+int dataset_size(struct dataset *, const struct config *);
 void dataset_close(struct dataset *);
 
 /* For open(): one block for all images and labels of a data set whose h, w and c are set. Its parts follow each other: training

@@ -18,20 +18,34 @@ const struct dataset_def *const dataset_list[] = {
 };
 #undef DATASET
 
-int dataset_open(struct dataset *d, const struct config *config)
+static int find(struct dataset *d, const struct config *config)
 {
 	const char *name = config_string(config, "data.name");
 
-	for (int i = 0; dataset_list[i]; i++) {
-		if (strcmp(name, dataset_list[i]->name))
-			continue;
-		*d = (struct dataset){ .def = dataset_list[i] };
-		if (!d->def->open(d, config))
+	for (int i = 0; dataset_list[i]; i++)
+		if (!strcmp(name, dataset_list[i]->name)) {
+			*d = (struct dataset){ .def = dataset_list[i] };
 			return 0;
-		dataset_close(d);
-		return -1;
-	}
+		}
 	return error("%s: data.name = \"%s\": no such data set", config_origin(config, "data.name"), name);
+}
+
+int dataset_open(struct dataset *d, const struct config *config)
+{
+	if (find(d, config))
+		return -1;
+	if (!d->def->open(d, config))
+		return 0;
+	dataset_close(d);
+	return -1;
+}
+
+int dataset_size(struct dataset *d, const struct config *config)
+{
+	if (find(d, config))
+		return -1;
+	d->def->size(d, config);
+	return 0;
 }
 
 void dataset_close(struct dataset *d)
@@ -56,16 +70,27 @@ int dataset_allocate(struct dataset *d, int64_t train, int64_t test)
 
 /* ---- auto ---- */
 
-static int open_auto(struct dataset *d, const struct config *config)
+static bool choose(struct dataset *d, const struct config *config)
 {
 	bool found = dataset_fashion_mnist.present(config);
 
 	d->def = found ? &dataset_fashion_mnist : &dataset_synthetic;
-	if (found)
+	return found;
+}
+
+static int open_auto(struct dataset *d, const struct config *config)
+{
+	if (choose(d, config))
 		note("data: \"auto\" takes fashion-mnist, its files are there");
 	else
 		note("data: \"auto\" takes synthetic images, for want of fashion-mnist (Debian: apt-get install dataset-fashion-mnist)");
 	return d->def->open(d, config);
+}
+
+static void size_auto(struct dataset *d, const struct config *config)
+{
+	choose(d, config);
+	d->def->size(d, config);
 }
 
 static const struct option auto_options[] = {
@@ -77,5 +102,5 @@ static const struct option auto_options[] = {
 
 const struct dataset_def dataset_auto = {
 	.name = "auto", .help = "fashion-mnist if its files are found, else synthetic",
-	.options = auto_options, .open = open_auto,
+	.options = auto_options, .open = open_auto, .size = size_auto,
 };

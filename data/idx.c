@@ -19,7 +19,7 @@
 #include "dataset.h"
 #include "options.h"
 
-enum { SIDE = 28, CLASSES = 10, MOST = 100000000 };
+enum { SIDE = 28, CLASSES = 10, MOST = 100000000, USUAL_TRAIN = 60000, USUAL_TEST = 10000 };
 
 static const char system_dir[] = "/usr/share/datasets/fashion-mnist";
 static const char where[] = "Debian: apt-get install dataset-fashion-mnist; else get the four files from "
@@ -230,14 +230,23 @@ static int cut(struct split *s, const struct config *config, const char *key, co
 	return 0;
 }
 
+static void size_fashion_mnist(struct dataset *d, const struct config *config)
+{
+	int64_t train = config_int(config, "data.images"), test = config_int(config, "data.test_images");
+
+	d->h = d->w = SIDE;
+	d->c = 1;
+	d->classes = CLASSES;
+	d->train.count = train ? train : USUAL_TRAIN;
+	d->test.count = test ? test : USUAL_TEST;
+}
+
 static int open_fashion_mnist(struct dataset *d, const struct config *config)
 {
 	struct idx f[FILES] = { 0 };
 	int result = -1;
 
-	d->h = d->w = SIDE;
-	d->c = 1;
-	d->classes = CLASSES;
+	size_fashion_mnist(d, config);
 	d->mean[0] = 0.2860f;
 	d->std[0] = 0.3530f;
 	d->pad = 2;
@@ -269,5 +278,5 @@ static const struct option options[] = {
 const struct dataset_def dataset_fashion_mnist = {
 	.name = "fashion-mnist",
 	.help = "Fashion-MNIST, idx files: 60,000 + 10,000 images of 28x28x1 in 10 classes; data.dir: /usr/share/datasets/fashion-mnist",
-	.options = options, .present = present, .open = open_fashion_mnist,
+	.options = options, .present = present, .open = open_fashion_mnist, .size = size_fashion_mnist,
 };

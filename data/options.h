@@ -12,7 +12,7 @@
 #define OPTIONS_SYNTHETIC \
 	{ "size", OPTION_INT, "32", 8, 512, 0, "height and width of the synthetic images" }, \
 	{ "channels", OPTION_INT, "3", 1, 4, 0, "their channels" }, \
-	{ "classes", OPTION_INT, "10", 2, 256, 0, "their classes" }, \
+	{ "classes", OPTION_INT, "10", 2, 65536, 0, "their classes; at most 256 to train" }, \
 	{ "seed", OPTION_INT, "1", 0, 4294967295.0, 0, "the same seed gives the same images on every machine" }
 
 #endif

@@ -17,7 +17,7 @@
 #include "dataset.h"
 #include "options.h"
 
-enum { IMAGES = 4096, TEST_IMAGES = 1024 };
+enum { IMAGES = 4096, TEST_IMAGES = 1024, LABELS = 256 };
 enum { COARSE = 4, FINE = 8, OWN = 3 };                         /* random values along a side of a field */
 enum purpose { PROTOTYPE, TRAIN, TEST };                        /* keeps the random streams apart */
 
@@ -130,16 +130,27 @@ static void make_all(struct dataset *d, uint64_t seed)
 	free(prototypes);
 }
 
-static int open_synthetic(struct dataset *d, const struct config *config)
+static void size_synthetic(struct dataset *d, const struct config *config)
 {
 	int64_t train = config_int(config, "data.images"), test = config_int(config, "data.test_images");
 
 	d->h = d->w = (int)config_int(config, "data.size");
 	d->c = (int)config_int(config, "data.channels");
 	d->classes = (int)config_int(config, "data.classes");
+	d->train.count = train ? train : IMAGES;
+	d->test.count = test ? test : TEST_IMAGES;
+}
+
+static int open_synthetic(struct dataset *d, const struct config *config)
+{
+	size_synthetic(d, config);
+	if (d->classes > LABELS) {
+		error("data.classes = %d (%s): labels are bytes, there can be %d", d->classes, config_origin(config, "data.classes"), LABELS);
+		return hint("more are for --predict, where cluster.compute says how fast workers are, and no images are needed");
+	}
 	d->pad = d->h / 8;
 	d->flip = true;
-	if (dataset_allocate(d, train ? train : IMAGES, test ? test : TEST_IMAGES))
+	if (dataset_allocate(d, d->train.count, d->test.count))
 		return -1;
 	make_all(d, (uint64_t)config_int(config, "data.seed"));
 	measure(d);
@@ -155,5 +166,5 @@ static const struct option options[] = {
 
 const struct dataset_def dataset_synthetic = {
 	.name = "synthetic", .help = "made up, learnable, no files: 4,096 + 1,024 images of 32x32x3 in 10 classes, all by keys",
-	.options = options, .open = open_synthetic,
+	.options = options, .open = open_synthetic, .size = size_synthetic,
 };

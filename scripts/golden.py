@@ -66,8 +66,29 @@ class Block(nn.Module):
         return self.relu2(y + self.downsample(x))
 
 
+class Bottleneck(nn.Module):
+    def __init__(self, cin, channels, stride):
+        super().__init__()
+        cout = 4 * channels
+        self.conv1 = nn.Conv2d(cin, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, cout, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(cout)
+        self.relu1, self.relu2, self.relu3 = nn.ReLU(), nn.ReLU(), nn.ReLU()
+        self.downsample = nn.Identity()
+        if stride != 1 or cin != cout:
+            self.downsample = nn.Sequential(nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
+
+    def forward(self, x):
+        y = self.relu1(self.bn1(self.conv1(x)))
+        y = self.bn3(self.conv3(self.relu2(self.bn2(self.conv2(y)))))
+        return self.relu3(y + self.downsample(x))
+
+
 class ResNet(nn.Module):
-    def __init__(self, cin, channels, blocks, classes, option_a):
+    def __init__(self, cin, channels, blocks, classes, option_a, bottleneck=False):
         super().__init__()
         self.conv1 = nn.Conv2d(cin, channels[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
@@ -75,9 +96,10 @@ class ResNet(nn.Module):
         last, self.stages = channels[0], len(channels)
         for stage, c in enumerate(channels):
             layer = []
-            for i in range(blocks):
-                layer.append(Block(last, c, 2 if stage and not i else 1, option_a))
-                last = c
+            for i in range(blocks[stage]):
+                stride = 2 if stage and not i else 1
+                layer.append(Bottleneck(last, c, stride) if bottleneck else Block(last, c, stride, option_a))
+                last = 4 * c if bottleneck else c
             setattr(self, f"layer{stage + 1}", nn.Sequential(*layer))
         self.fc = nn.Linear(last, classes)
 
@@ -106,8 +128,9 @@ class VGG(nn.Module):
 
 # batch, height, width, channels, model.width, learning rate
 MODELS = {
-    "resnet18": ((4, 24, 24, 3, 1 / 16, 0.001), lambda: ResNet(3, (8, 8, 16, 32), 2, CLASSES, False)),
-    "resnet20": ((4, 28, 28, 1, 0.25, 0.001), lambda: ResNet(1, (8, 8, 16), 3, CLASSES, True)),
+    "resnet18": ((4, 24, 24, 3, 1 / 16, 0.001), lambda: ResNet(3, (8, 8, 16, 32), (2, 2, 2, 2), CLASSES, False)),
+    "resnet20": ((4, 28, 28, 1, 0.25, 0.001), lambda: ResNet(1, (8, 8, 16), (3, 3, 3), CLASSES, True)),
+    "resnet50": ((4, 24, 24, 3, 1 / 16, 3e-8), lambda: ResNet(3, (8, 8, 16, 32), (3, 4, 6, 3), CLASSES, False, True)),
     "vgg16": ((8, 32, 32, 3, 1 / 32, 0.0001), lambda: VGG(3, (8, 8, 8, 16, 16), CLASSES)),
 }
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4

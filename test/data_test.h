@@ -59,6 +59,17 @@ UNUSED static int open_with(struct dataset *d, const char *name, const char *dir
 	return result;
 }
 
+/* As it is known without its files. */
+UNUSED static void size_of(struct dataset *d, const char *name)
+{
+	const char *sets[1] = { xasprintf("data.name=%s", name) };
+	struct config *config = config_load(schema, NULL, sets, 1, NULL);
+
+	CHECK(config && dataset_size(d, config) == 0);
+	config_free(config);
+	free((char *)sets[0]);
+}
+
 UNUSED static bool opens(struct dataset *d, const char *claim, const char *name, const char *dir)
 {
 	bool good = !open_with(d, name, dir, NULL, NULL);

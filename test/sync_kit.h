@@ -54,7 +54,7 @@ static inline void kit_close(struct kit *k)
 struct reader {
 	struct state_visitor visitor;
 	struct kit *kit;
-	struct trace *trace;
+	struct course *trace;
 	const float *x;
 	float first[KIT_N];             /* x, if it is given, when the first vector was named */
 	bool begun;
@@ -75,12 +75,12 @@ static inline void read_vector(struct state_visitor *v, const char *name, struct
 		kit_read(r->kit, r->first, r->x);
 	r->begun = true;
 	if (n == KIT_N)
-		kit_read(r->kit, trace_keep(r->trace, name), data);
+		kit_read(r->kit, course_keep(r->trace, name), data);
 }
 
 static inline void read_number(struct state_visitor *v, const char *name, int64_t *value) { (void)v, (void)name, (void)value; }
 
-static inline void kit_visit(struct kit *k, struct sync *s, struct trace *trace)
+static inline void kit_visit(struct kit *k, struct sync *s, struct course *trace)
 {
 	struct reader reader = { .visitor = { .vector = read_vector, .number = read_number }, .kit = k, .trace = trace, .x = s->x };
 	float now[KIT_N];
@@ -167,13 +167,14 @@ struct manner {
 	const int *batch;
 	const struct schedule_facts *facts;     /* (optional) that the schedule is told */
 	double pace;                    /* seconds that this rank takes longer for each step */
+	double gap;                     /* (optional) what is a close choice, instead of GAP */
 	/* of decisions */
 	void (*log)(void *context, int64_t t, const char *what, int64_t value, const char *why);
 	void *log_context;
 };
 
 /* Forward of step t, which reads the arena from its end; now: as the oracle wants it. */
-static inline void kit_forward(struct kit *k, struct sync *s, const struct manner *how, int64_t t, struct trace *trace, double *now)
+static inline void kit_forward(struct kit *k, struct sync *s, const struct manner *how, int64_t t, struct course *trace, double *now)
 {
 	float host[KIT_N];
 
@@ -194,7 +195,7 @@ static inline void kit_forward(struct kit *k, struct sync *s, const struct manne
 
 /* Is there a step t? At the end of a span all look at the consensus, as in an evaluation. */
 static inline bool kit_goes_on(struct kit *k, struct sync *s, const struct manner *how, int64_t t, const int64_t **until, float *out,
-                               struct trace *trace)
+                               struct course *trace)
 {
 	trace->taken = t;
 	for (; how->until && **until; (*until)++) {
@@ -204,13 +205,13 @@ static inline bool kit_goes_on(struct kit *k, struct sync *s, const struct manne
 			return true;
 		}
 		s->ops->consensus(s, out);
-		kit_read(k, trace_keep(trace, "consensus"), out);
+		kit_read(k, course_keep(trace, "consensus"), out);
 	}
 	return !how->until && t < how->steps;
 }
 
 static inline void kit_train(struct kit *k, const struct oracle_setup *p, const char *scope, const char *fusion, const struct manner *how,
-                      struct trace *trace)
+                      struct course *trace)
 {
 	const struct mem_ops *mem = k->dev->ops->mem;
 	float *x = mem->alloc(k->dev, KIT_N * sizeof(float)), *g = mem->alloc(k->dev, KIT_N * sizeof(float)),
@@ -280,10 +281,10 @@ static inline void kit_train(struct kit *k, const struct oracle_setup *p, const 
 	kit_visit(k, &sync, trace);
 	/* What waits of a sum is worth as much as what waits of the owner's own, divided by its weight. */
 	for (int64_t j = 0; p->compressor && j < KIT_N; j++)
-		trace_keep(trace, "residual")[j] += trace_state(trace, "sum_residual")[j] / (float)p->weight[world.rank];
-	kit_read(k, trace_keep(trace, "model"), x);
+		course_keep(trace, "residual")[j] += course_state(trace, "sum_residual")[j] / (float)p->weight[world.rank];
+	kit_read(k, course_keep(trace, "model"), x);
 	if (how->lazy && trace->taken > how->from)
-		memcpy(trace->x + (trace->taken - 1) * KIT_N, trace_keep(trace, "model"), sizeof(host));
+		memcpy(trace->x + (trace->taken - 1) * KIT_N, course_keep(trace, "model"), sizeof(host));
 	k->dev->ops->stream->sync(k->comm->stream);
 	trace->bytes = how->look ? NAN : (double)(k->comm->bytes_sent - before);
 	k->comm->delay = 0;
@@ -391,7 +392,8 @@ static inline void oracle_run_free(struct oracle_run *run)
 	free(run->shared);
 }
 
-/* Runs the oracle until a seed leaves no close choices; every rank does the same, so all take the same seed. */
+/* Runs the oracle until a seed leaves no close choices; every rank does the same, so all take the same seed. Each average is a choice of
+ * every worker and, under gtopk, of each merge: with six workers one seed in hundreds is left. */
 static inline struct oracle_run oracle_run(struct oracle_setup *p, const struct manner *how)
 {
 	struct oracle_run run = {
@@ -399,12 +401,12 @@ static inline struct oracle_run oracle_run(struct oracle_setup *p, const struct 
 		xcalloc((size_t)how->steps, sizeof(bool)), 0, 0,
 	};
 
-	for (p->seed = 1; p->seed < 200; p->seed++) {
+	for (p->seed = 1; p->seed < 4000; p->seed++) {
 		struct oracle o;
-		double gap, unit = 0;
+		double gap, least = how->gap > 0 ? how->gap : GAP, unit = 0;
 
 		oracle_open(&o, p);
-		for (int64_t t = 0; t < how->steps && o.gap >= GAP; t++) {
+		for (int64_t t = 0; t < how->steps && o.gap >= least; t++) {
 			o.epoch = how->epoch_steps ? t / how->epoch_steps : 0;
 			oracle_step(&o);
 			for (int64_t j = 0; j < KIT_N; j++) {
@@ -425,7 +427,7 @@ static inline struct oracle_run oracle_run(struct oracle_setup *p, const struct 
 		               p->algorithm->every_step ? unit : (unit + p->merged_bytes) / (double)p->period;
 		gap = o.gap;
 		oracle_close(&o);
-		if (gap >= GAP)
+		if (gap >= least)
 			return run;
 	}
 	die(STATUS_FAILURE, "no seed without a close choice");

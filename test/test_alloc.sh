@@ -62,6 +62,7 @@ scripts/algorithms "$program" >"$dir/algorithms"
 while read -r algorithm topology; do
 	equal "$algorithm" --set sync.algorithm="$algorithm" --set topology.kind="$topology" --set sync.period=2 --set sync.fragments=2 </dev/null
 done <"$dir/algorithms"
+equal "layers asleep" --set sync.algorithm=ssgd --set compress.method=topk --set cluster.compute.sleep=true --set cluster.compute.images_per_s=4000.0
 equal "ssgd over a server" --set sync.algorithm=ssgd --set topology.kind=ps
 echo "1..$count"
 exit $failed

@@ -137,6 +137,8 @@ set_ 2 'optimizer.lr = -0.1 is out of range' optimizer.lr=-0.1
 set_ 2 'optimizer.lr = inf is too large' optimizer.lr=1e999
 set_ 2 'sync.period = 0 is out of range: it must be from 1 to' sync.period=0
 set_ 2 'compress.density = 2 is out of range' compress.method=topk compress.density=2
+set_ 2 'optimizer.milestones has 65 entries, and 64 is the most' "optimizer.milestones=[$(seq -s, 1 65)]"
+set_ 2 'compress.warmup has 33 densities, and 32 is the most' compress.method=topk "compress.warmup=[$(printf '0.5, %.0s' $(seq 32))0.5]"
 set_ 2 'output.dir is an empty string' 'output.dir=""'
 set_ 2 'there is no "="' sync.period
 set_ 2 '"4x" is not a value' sync.period=4x

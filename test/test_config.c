@@ -177,9 +177,12 @@ static void test_preset(void)
 	struct config *c;
 
 	write_file(preset, "cluster: { nodes = 2; inter: { gbit_per_s = 0.1; }; };\n");
-	c = load("cluster: { nodes = 3; };", choose);
+	c = load("cluster: { preset = \"slow\"; nodes = 3; };", NULL);
 	ok(c && config_float(c, "cluster.inter.gbit_per_s") == 0.1, "a preset is read");
-	ok(c && config_int(c, "cluster.nodes") == 3, "the file overrides the preset");
+	ok(c && config_int(c, "cluster.nodes") == 3, "the file that names it overrides it");
+	config_free(c);
+	c = load("cluster: { preset = \"slaw\"; nodes = 3; };", choose);
+	ok(c && config_int(c, "cluster.nodes") == 2, "one that is set overrides the file, and its preset");
 	ok(c && !strcmp(config_origin(c, "cluster.inter.gbit_per_s"), "preset slow"), "and its name is known");
 	config_free(c);
 	c = load("cluster: { nodes = 3; };", override);

@@ -115,6 +115,34 @@ static void test_buckets(void)
 	   "1024 workers: one message a tensor takes %.1f times as long as one for all %d", step[0] / step[2], KIT_TENSORS);
 }
 
+/* Where it is known when gradients are final, no bucket leaves before its last one is. Little time is left behind the first. */
+static void test_ready(void)
+{
+	static const char *const fusions[] = { "none", "size", "model" };
+	static const double late[KIT_TENSORS] = { 0.9, 0.92, 0.94, 0.96, 1 };
+
+	for (int f = 0; f < 3; f++) {
+		struct oracle_setup s = setup_of(&oracle_ssgd, DENSE, 1, "model", "none");
+		struct cost_model m = machine(2, 3e-3);
+		double landed = 0;
+		int tensor = 0;
+		struct plan plan;
+		char what[100];
+
+		kit_ranges(&s, "bucket", fusions[f]);
+		m.ready = late;
+		plan_open(&plan, &s, "model", fusions[f], 0);
+		for (int r = 0; r < s.ranges; r++) {
+			for (int64_t left = s.length[r]; left > 0; tensor++)
+				left -= kit_range(tensor).n;
+			landed = fmax(landed, 2e-3 * late[tensor - 1]) + seconds(&s, s.length[r], 2);
+		}
+		snprintf(what, sizeof(what), "ssgd, %s: buckets leave when their last gradient is final", fusions[f]);
+		close_to(plan.sync.ops->cost(&plan.sync, &m), 1e-3 + landed, what);
+		plan_close(&plan);
+	}
+}
+
 /* Half of each all-reduce during backward, half during forward; the first layers' bucket is the last to leave and is awaited. */
 static void test_split(void)
 {
@@ -179,6 +207,35 @@ static void test_pieces(void)
 		oracle_streaming_cut(&stream);
 		snprintf(what, sizeof(what), "streaming-diloco, top-k in the %s: and in every fragment", scopes[i]);
 		close_to(predicted(&stream, scopes[i], "none", 64, 1e-3), 1e-3 + all_ranges(&stream, 64) / 4, what);
+	}
+}
+
+/* Two all-reduces for each bucket with a matrix in it, one for the others; each of what its own tensors come to. */
+static void test_powersgd(void)
+{
+	static const char *const fusions[] = { "none", "size", "model" };
+
+	for (int f = 0; f < 3; f++) {
+		struct oracle_setup p = setup_of(&oracle_ssgd, DENSE, 1, "model", "none");
+		double all = 0, last = 0;
+		char what[100];
+
+		p.workers = 1024;
+		p.compressor = &oracle_powersgd;
+		p.compress_key[POWERSGD_RANK] = 2;
+		kit_ranges(&p, "bucket", fusions[f]);
+		for (int r = 0; r < p.ranges; r++, all += last) {
+			bool matrix = false;
+
+			for (int t = 0; t < p.tensors; t++)
+				matrix = matrix || (p.tensor_end[t] > p.offset[r] && p.tensor_end[t] <= p.offset[r] + p.length[r] &&
+				                    oracle_powersgd_matrix(&p, t));
+			last = (matrix ? 2 : 1) * 2 * 1023 * ALPHA + oracle_powersgd_bytes(&p, r) / 1024 * BETA;
+		}
+		snprintf(what, sizeof(what), "ssgd, %s, powersgd: 1024 workers, communication is the longer", fusions[f]);
+		close_to(predicted(&p, "model", fusions[f], 1024, 3e-3), 1e-3 + fmax(all, 2e-3 + last), what);
+		snprintf(what, sizeof(what), "ssgd, %s, powersgd: 1024 workers, the last bucket is seen", fusions[f]);
+		close_to(predicted(&p, "model", fusions[f], 1024, 100), 100 + last, what);
 	}
 }
 
@@ -397,9 +454,11 @@ int main(void)
 {
 	kit_layout();
 	test_buckets();
+	test_ready();
 	test_split();
 	test_priority();
 	test_pieces();
+	test_powersgd();
 	test_momentum();
 	test_servers();
 	test_kernels();

@@ -11,21 +11,9 @@
 #include <unistd.h>
 
 #include "sync_kit.h"
+#include "comm_kit.h"          /* its short names stay out of the other one */
 
-static struct device *dev;
-static struct stream *compute;
-static struct event *done;
-static struct comm *comm;
 static const char *over;
-static int P, R;
-
-static void begin(void) { comm_fork(comm, compute); }
-
-static void finish(void)
-{
-	comm_mark(comm, done);
-	dev->ops->stream->wait(compute, done);
-}
 
 static void *upload(const void *host, size_t bytes)
 {
@@ -46,36 +34,6 @@ static void download(void *host, void *from, size_t bytes)
 
 enum { CANARIES = 16 };
 
-static double element(int rank, int64_t i) { return (double)((rank * 311 + i * 7 + i / 13 * rank) % 1001 - 500); }
-
-static void put(void *buffer, enum dtype type, int64_t i, double v)
-{
-	if (type == DTYPE_F32)
-		((float *)buffer)[i] = (float)v;
-	else if (type == DTYPE_F64)
-		((double *)buffer)[i] = v;
-	else
-		((int64_t *)buffer)[i] = (int64_t)v;
-}
-
-static double get(const void *buffer, enum dtype type, int64_t i)
-{
-	return type == DTYPE_F32 ? (double)((const float *)buffer)[i] :
-	       type == DTYPE_F64 ? ((const double *)buffer)[i] : (double)((const int64_t *)buffer)[i];
-}
-
-static double expected(enum reduce op, int64_t i)
-{
-	double v = element(0, i);
-
-	for (int r = 1; r < P; r++) {
-		double e = element(r, i);
-
-		v = op == REDUCE_SUM ? v + e : op == REDUCE_MAX ? (e > v ? e : v) : (e < v ? e : v);
-	}
-	return v;
-}
-
 static bool allreduce_once(int64_t n, enum dtype type, enum reduce op, bool *bytes_good)
 {
 	size_t size = dtype_size(type), all = ((size_t)n + 2 * CANARIES) * size;
@@ -86,9 +44,9 @@ static bool allreduce_once(int64_t n, enum dtype type, enum reduce op, bool *byt
 	for (int64_t i = -CANARIES; i < n + CANARIES; i++)
 		put(host, type, i + CANARIES, i >= 0 && i < n ? element(R, i) : -77777);
 	buffer = upload(host, all);
-	begin();
+	begin(comm);
 	comm_allreduce(comm, buffer + CANARIES * size, n, type, op);
-	finish();
+	finish(comm);
 	download(host, buffer, all);
 	for (int64_t i = -CANARIES; i < n + CANARIES; i++)
 		good = good && get(host, type, i + CANARIES) == (i >= 0 && i < n ? expected(op, i) : -77777);
@@ -131,10 +89,10 @@ static void test_halves(void)
 		for (int64_t i = 0; i < all; i++)
 			host[i] = i >= CANARIES && i < n + CANARIES ? (float)element(R, i - CANARIES) : -77777;
 		buffer = upload(host, (size_t)all * sizeof(float));
-		begin();
+		begin(comm);
 		comm_reduce_scatter(comm, buffer + CANARIES, n, DTYPE_F32, REDUCE_SUM);
 		comm_gather_sums(comm, buffer + CANARIES, n, DTYPE_F32);
-		finish();
+		finish(comm);
 		download(host, buffer, (size_t)all * sizeof(float));
 		for (int64_t i = 0; i < all; i++)
 			good = good && host[i] == (i >= CANARIES && i < n + CANARIES ? (float)expected(REDUCE_SUM, i - CANARIES) : -77777);
@@ -146,8 +104,6 @@ static void test_halves(void)
 	all_ok(good, "%s: a reduce-scatter and an all-gather of the sums, of 0 to 70000: exact, canaries alive", over);
 	all_ok(bytes_good, "%s: counted as the ring", over);
 }
-
-static unsigned char byte_of(int rank, int64_t i) { return (unsigned char)(rank * 53 + i * 11 + i / 251); }
 
 static void test_allgather(void)
 {
@@ -162,9 +118,9 @@ static void test_allgather(void)
 		for (int64_t i = 0; i < bytes; i++)
 			host[64 + R * bytes + i] = byte_of(R, i);
 		all = upload(host, (size_t)total);
-		begin();
+		begin(comm);
 		comm_allgather(comm, all + 64, bytes);
-		finish();
+		finish(comm);
 		download(host, all, (size_t)total);
 		for (int64_t i = 0; i < total; i++)
 			good = good && host[i] == (i >= 64 && i < total - 64 ? byte_of((int)((i - 64) / bytes), (i - 64) % bytes) : 0xEE);
@@ -192,9 +148,9 @@ static void test_exchange(void)
 			host[i] = byte_of(R + 3 * to, i);
 		out = upload(host, MOST);
 		in = upload(host + MOST, MOST);
-		begin();
+		begin(comm);
 		comm_exchange(comm, to, out, s, from, in, r);
-		finish();
+		finish(comm);
 		download(host, in, MOST);
 		for (int64_t i = 0; i < MOST; i++)
 			good = good && host[i] == (i < r ? byte_of(from + 3 * R, i) : 0);
@@ -207,17 +163,17 @@ static void test_exchange(void)
 	/* 0 → 1 → 2 …, one-sided, each adds one. */
 	host[0] = 1;
 	out = upload(host, 1);
-	begin();
+	begin(comm);
 	if (R > 0)
 		comm_exchange(comm, -1, NULL, 0, R - 1, out, 1);
-	finish();
+	finish(comm);
 	download(host, out, 1);
 	host[0] = (unsigned char)(host[0] + (R > 0));
 	dev->ops->mem->copy(compute, out, host, 1, COPY_TO_DEVICE);
-	begin();
+	begin(comm);
 	if (R < P - 1)
 		comm_exchange(comm, R + 1, out, 1, -1, NULL, 0);
-	finish();
+	finish(comm);
 	dev->ops->stream->sync(compute);
 	all_ok(host[0] == R + 1, "%s: one-sided messages, in a chain", over);
 	dev->ops->mem->free(dev, out);
@@ -241,9 +197,9 @@ static void test_order(void)
 	sum = dev->ops->mem->alloc(dev, N * sizeof(float));
 	for (int k = 0; k < ROUNDS; k++) {
 		dev->ops->vec->scale(compute, N, (float)(k % 7 + 1), base, y);
-		begin();
+		begin(comm);
 		comm_allreduce(comm, y, N, DTYPE_F32, REDUCE_SUM);
-		finish();
+		finish(comm);
 		dev->ops->vec->axpby(compute, N, 1, y, 1, sum);
 		factors += k % 7 + 1;
 	}
@@ -267,12 +223,12 @@ static void test_ahead(void)
 	host[0] = R;
 	token = upload(host, (COUNT + 1) * sizeof(int32_t));
 	comm->delay = 0.1;
-	begin();
+	begin(comm);
 	comm_delay(comm);
 	comm->delay = 0;
 	for (int k = 0; k < COUNT && P > 1; k++)
 		comm_exchange(comm, (R + 1) % P, token + k, 4, (R + P - 1) % P, token + k + 1, 4);
-	finish();
+	finish(comm);
 	download(host, token, (COUNT + 1) * sizeof(int32_t));
 	for (int k = 0; k <= COUNT && P > 1; k++)
 		good = good && host[k] == ((R - k) % P + P) % P;
@@ -288,14 +244,14 @@ static void train(struct kit *kit, struct oracle_setup *p, const char *scope, co
 	struct manner how = { .steps = 8, .look = !lazy, .lazy = lazy, .batch = uneven };
 	double error = 0, bound = bound_through(p->compressor);
 	struct oracle_run want = oracle_run(p, &how);
-	struct trace trace;
+	struct course trace;
 
-	trace_open(&trace, how.steps, KIT_N);
+	course_open(&trace, how.steps, KIT_N);
 	kit_train(kit, p, scope, "size", &how, &trace);
 	for (int64_t j = 0; j < how.steps * KIT_N; j++)
 		error = worst(error, fabs(trace.x[j] - want.x[j]));
 	all_ok(error <= bound, "%s: %s with %s, unequal batches: at most %.1e from the oracle", over, p->algorithm->name, compressor, error);
-	trace_close(&trace);
+	course_close(&trace);
 	oracle_run_free(&want);
 }
 
@@ -334,8 +290,7 @@ static void test_training(const struct comm_ops *transport)
 static void test_over(const struct comm_ops *transport)
 {
 	over = transport->name;
-	compute = dev->ops->stream->open(dev, STREAM_COMPUTE);
-	done = dev->ops->stream->event_open(dev);
+	streams_open(dev);
 	comm = comm_open_over(transport, &world, dev, verdicts, &(struct comm_config){ .timeout = 60, .max_ctas = 2 });
 	test_allreduce();
 	test_allgather();
@@ -344,8 +299,7 @@ static void test_over(const struct comm_ops *transport)
 	test_order();
 	test_ahead();
 	comm_close(comm);
-	dev->ops->stream->event_close(done);
-	dev->ops->stream->close(compute);
+	streams_close();
 	test_training(transport);
 }
 

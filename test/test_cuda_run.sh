@@ -88,6 +88,14 @@ ok $? "workers with images of their own; a slower one changes no bit"
 train 2 cpu "$@" --set device.kind=cpu && close skewed cpu; ok $? "and the CPU draws the same images"
 train 2 speeds --set train.batch=proportional --set train.batch_mean=12 --set 'cluster.slowdown=[1, 4]' && grep -q 'measured just now' "$dir/log"
 ok $? "batches by measured speed: $(value speeds batch_total) images a step"
+for sync in ssgd cocod; do
+	set -- --set cluster.clock=virtual --set cluster.compute.images_per_s=1000.0 --set schedule.bucket_mb=0.02 --set sync.algorithm=$sync \
+		--set sync.period=2 --set train.max_steps=5 --set comm.delay_ms=40 --set cluster.inter.gbit_per_s=0.1 --set cluster.intra.gbit_per_s=0.1 --set device.precision=fp32
+	train 2 cpu "$@" --set device.kind=cpu && train 2 clock "$@" && [ "$(value clock virtual_exposed_ms)" != 0 ] &&
+		[ "$(value clock virtual_s)" = "$(value cpu virtual_s)" ] && [ "$(value clock virtual_exposed_ms)" = "$(value cpu virtual_exposed_ms)" ]
+	ok $? "$sync takes the same virtual time as on the CPU, to the digit: $(value clock virtual_s) s"
+	train 2 wall "$@" --set cluster.clock=wall && same wall clock; ok $? "and the bits that it has on the wall clock, with recorded passes"
+done
 train 2 nccl --set comm.transport=nccl; [ $? = 2 ] && grep -q 'comm.transport' "$dir/log"; ok $? "NCCL with a shared GPU is refused, with the remedy"
 COCOD_BACKEND=/none/libcocod-cuda.so train 1 none; [ $? = 1 ] && grep -q 'device "cuda"' "$dir/log"; ok $? "no backend: one message, status 1"
 train 1 cpu --set device.kind=cpu --set device.precision=bf16; [ $? = 2 ] && grep -q 'fp32 only' "$dir/log"; ok $? "bf16 on the CPU is refused"

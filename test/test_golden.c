@@ -17,8 +17,10 @@ struct record {
 	float *value;
 };
 
+enum { RECORDS = 512 };
+
 struct golden {
-	struct record record[256];
+	struct record record[RECORDS];
 	int records;
 };
 
@@ -35,7 +37,7 @@ static bool golden_read(struct golden *g, const char *model)
 		ok(false, "%s can be read (run from the top folder)", path);
 		return false;
 	}
-	while (g->records < 256 && fread(&length, sizeof(length), 1, in) == 1) {
+	while (g->records < RECORDS && fread(&length, sizeof(length), 1, in) == 1) {
 		struct record *r = &g->record[g->records++];
 
 		CHECK(length > 0 && length < (int)sizeof(r->name));
@@ -258,9 +260,9 @@ static void check_model(const char *model, const struct golden *g, const struct 
 
 int main(void)
 {
-	static const char *const models[] = { "resnet18", "resnet20", "vgg16" };
+	static const char *const models[] = { "resnet18", "resnet20", "resnet50", "vgg16" };
 
-	for (int m = 0; m < 3; m++) {
+	for (size_t m = 0; m < sizeof(models) / sizeof(models[0]); m++) {
 		struct golden g;
 
 		if (!golden_read(&g, models[m]))

@@ -38,6 +38,10 @@ static void test_counts(void)
 	count("vgg16", imagenet, NULL, 138357544);
 	count("vgg16", imagenet, SETS("model.batch_norm=true"), 138365992);
 	count("resnet20", cifar, NULL, 269722);
+	count("resnet50", imagenet, NULL, 25557032);
+	count("resnet50", cifar, NULL, 25557032 - 990 * 2049 - 3 * 40 * 64);
+	count("alexnet", imagenet, NULL, 61100840);
+	count("alexnet", (struct model_input){ 1, 224, 224, 3, 10 }, NULL, 61100840 - 990 * 4097);
 	count("resnet18", fashion, NULL, 11173962 - 2 * 9 * 64);
 	count("vgg16", fashion, NULL, 14728266 - 2 * 9 * 64);
 	count("resnet20", fashion, NULL, 269722 - 2 * 9 * 16);
@@ -54,7 +58,9 @@ static void test_widths(void)
 	ok(model_channels(64, 0.25) == 16 && model_channels(64, 0.01) == 8 && model_channels(16, 0.7) == 8 &&
 	   model_channels(100, 1) == 100 && model_channels(64, 2) == 128, "channels under a width");
 	for (int i = 0; model_list[i]; i++) {
-		ok(build(&net, model_list[i]->name, (struct model_input){ 2, 32, 32, 3, 10 }, SETS("model.width=0.3")),
+		int size = strcmp(model_list[i]->name, "alexnet") ? 32 : 224;
+
+		ok(build(&net, model_list[i]->name, (struct model_input){ 2, size, size, 3, 10 }, SETS("model.width=0.3")),
 		   "%s at width 0.3", model_list[i]->name);
 		for (int k = 1; k < net.nodes - 1; k++)
 			multiples &= net.node[k]->out.shape.c % 8 == 0;
@@ -118,6 +124,40 @@ static void test_vgg_names(void)
 	net_free(&net);
 }
 
+/* What torchvision's alexnet has between its layers, and how its resnet50 is built. */
+static void test_large(void)
+{
+	static const struct { const char *layer; int h, c; } seen[] = {
+		{ "features.0", 55, 64 }, { "features.3", 27, 192 }, { "features.6", 13, 384 }, { "features.8", 13, 256 }, { "features.10", 13, 256 },
+		{ "classifier.1", 1, 4096 }, { "classifier.4", 1, 4096 }, { "classifier.6", 1, 1000 },
+	};
+	struct net net;
+	bool good = build(&net, "alexnet", (struct model_input){ 1, 224, 224, 3, 1000 }, NULL);
+	int found = 0, params = 0, halves = 0;
+
+	for (int i = 0; i < net.nodes && good; i++)
+		for (size_t k = 0; k < sizeof(seen) / sizeof(seen[0]); k++) {
+			struct shape s = net.node[i]->out.shape;
+
+			if (!strcmp(net.node[i]->name, seen[k].layer))
+				found += s.h == seen[k].h && s.w == seen[k].h && s.c == seen[k].c;
+		}
+	ok(found == 8, "alexnet: %d of 8 layers give what torchvision's give", found);
+	net_free(&net);
+	good = build(&net, "resnet50", (struct model_input){ 1, 224, 224, 3, 1000 }, NULL);
+	for (int i = 0; i < net.tensors && good; i++)
+		params += net.tensor[i].n > 0;
+	for (int i = 0; i < net.nodes && good; i++) {
+		halves += !strcmp(net.node[i]->name, "layer2.0.conv1") && net.node[i]->out.shape.h == 56;
+		halves += !strcmp(net.node[i]->name, "layer2.0.conv2") && net.node[i]->out.shape.h == 28;
+	}
+	ok(halves == 2, "resnet50: a block's second convolution is the one that halves");
+	ok(params == 161 && net_find(&net, "layer1.0.downsample.0.weight", NULL) && net_find(&net, "layer3.5.conv3.weight", NULL) &&
+	   net_find(&net, "layer4.2.bn3.running_mean", NULL) && !net_find(&net, "layer3.6.conv1.weight", NULL),
+	   "resnet50: %d parameter tensors, torchvision's names", params);
+	net_free(&net);
+}
+
 static void refused(const char *model, struct model_input input, const char *const *sets, const char *word)
 {
 	struct net net;
@@ -134,6 +174,9 @@ int main(void)
 	test_widths();
 	test_order();
 	test_vgg_names();
+	test_large();
+	refused("alexnet", (struct model_input){ 2, 32, 32, 3, 10 }, NULL, "224");
+	refused("alexnet", (struct model_input){ 2, 256, 256, 3, 10 }, NULL, "6 x 6");
 	refused("vgg16", (struct model_input){ 2, 32, 32, 3, 10 }, SETS("model.form=imagenet"), "224");
 	refused("vgg16", (struct model_input){ 2, 100, 100, 3, 10 }, NULL, "7 x 7");
 	refused("resnet18", (struct model_input){ 2, 32, 24, 3, 10 }, NULL, "square");

@@ -131,7 +131,7 @@ static const double pace[ORACLE_WORKERS] = { 5e-3, 1e-3, 2e-3, 1e-3, 3e-3, 1e-3,
 struct run {
 	struct oracle_setup p;
 	struct manner how;
-	struct trace trace;
+	struct course trace;
 	struct diary mine, *all;
 	int64_t *taken;                 /* steps of each */
 };
@@ -146,7 +146,7 @@ static void run_pairs(struct run *run, int graph, int optimizer, const int *batc
 		.steps = until ? MOST : STEPS, .until = until, .batch = batch, .look = look, .delay = look ? 0 : 1.5e-3,
 		.pace = until && R == 0 ? 40e-3 : pace[R], .log = keep, .log_context = &run->mine,
 	};
-	trace_open(&run->trace, run->how.steps, KIT_N);
+	course_open(&run->trace, run->how.steps, KIT_N);
 	kit_train(&kits[kit], &run->p, "model", "none", &run->how, &run->trace);
 	run->all = xcalloc((size_t)P, sizeof(struct diary));
 	comm_host_gather(verdicts, &run->mine, run->all, sizeof(struct diary));
@@ -156,7 +156,7 @@ static void run_pairs(struct run *run, int graph, int optimizer, const int *batc
 
 static void run_free(struct run *run)
 {
-	trace_close(&run->trace);
+	course_close(&run->trace);
 	free(run->all);
 	free(run->taken);
 }
@@ -180,7 +180,7 @@ static void test_replay(int graph, int optimizer, const int *batch, bool look, i
 			if (look && t % 3 == 1)
 				consensus = worst(consensus, fabs(run.trace.consensus[t * KIT_N + j] - mean));
 			if (t + 1 == STEPS)
-				error = worst(error, fabs(trace_state(&run.trace, "model")[j] - r.after[R][STEPS][j]));
+				error = worst(error, fabs(course_state(&run.trace, "model")[j] - r.after[R][STEPS][j]));
 			else if (!look)         /* who looks, merges after the step's model was read */
 				error = worst(error, fabs(run.trace.x[t * KIT_N + j] - r.after[R][t + 1][j]));
 		}
@@ -236,7 +236,7 @@ static void test_decisions(void)
 		all_ok(patience >= 2, "the fast take up to %d steps while an exchange waits for the slow", (int)patience);
 	}
 	for (int64_t j = 0; j < KIT_N; j++)
-		sum[j] = run.p.weight[R] * (trace_state(&run.trace, "model")[j] + run.trace.moved[j]);
+		sum[j] = run.p.weight[R] * (course_state(&run.trace, "model")[j] + run.trace.moved[j]);
 	comm_host_reduce(verdicts, sum, KIT_N, REDUCE_SUM);
 	for (int64_t j = 0; j < KIT_N; j++)
 		lost = worst(lost, fabs(sum[j] - problem_start(&run.p, j)));
@@ -271,8 +271,8 @@ static void test_pace(int kit, const int *batch)
 
 		for (int i = 0; i < P; i++)
 			mean += run.p.weight[i] * r.after[i][run.taken[i]][j];
-		error = worst(error, fabs(trace_state(&run.trace, "model")[j] - r.after[R][run.taken[R]][j]));
-		error = worst(error, fabs(trace_state(&run.trace, "consensus")[j] - mean));
+		error = worst(error, fabs(course_state(&run.trace, "model")[j] - r.after[R][run.taken[R]][j]));
+		error = worst(error, fabs(course_state(&run.trace, "consensus")[j] - mean));
 	}
 	replay_close(&r);
 	error = most_everywhere(isnan(error) ? INFINITY : error);
@@ -287,16 +287,16 @@ static void test_resume(void)
 	struct snapshot saved = { 0 };
 	struct manner how = { .steps = MOST, .batch = even, .pace = pace[R] };
 	struct oracle_setup p = setup(&pairs, DENSE, 1, 1, 1, even, "model", "none");
-	struct trace trace;
+	struct course trace;
 
 	for (int i = 0; i < 2; i++) {
 		how.until = until[i];
 		how.load = i ? &saved : NULL;
 		how.save = i ? NULL : &saved;
-		trace_open(&trace, MOST, KIT_N);
+		course_open(&trace, MOST, KIT_N);
 		kit_train(&kits[i], &p, "model", "none", &how, &trace);
 		how.from = taken = trace.taken;
-		trace_close(&trace);
+		course_close(&trace);
 	}
 	comm_host_gather(verdicts, &taken, all, sizeof(*all));
 	for (int i = 0; i < P; i++)
@@ -311,7 +311,7 @@ static void test_alone(void)
 {
 	struct manner how = { .steps = STEPS, .batch = even };
 	struct oracle_setup p = setup(&pairs, DENSE, 1, 1, 1, even, "model", "none");
-	struct trace trace[2];
+	struct course trace[2];
 	double d = 0;
 
 	if (P > 1 || !wanted("alone"))
@@ -319,14 +319,14 @@ static void test_alone(void)
 	for (int i = 0; i < 2; i++) {
 		p.seed = 5;
 		p.algorithm = i ? &oracle_ssgd : &pairs;
-		trace_open(&trace[i], STEPS, KIT_N);
+		course_open(&trace[i], STEPS, KIT_N);
 		kit_train(&kits[i], &p, "model", "none", &how, &trace[i]);
 	}
 	for (int64_t i = 0; i < STEPS * KIT_N; i++)
 		d = worst(d, fabs(trace[0].x[i] - trace[1].x[i]));
 	all_ok(d == 0, "one worker is SGD, to the bit");
 	for (int i = 0; i < 2; i++)
-		trace_close(&trace[i]);
+		course_close(&trace[i]);
 }
 
 static void test_refused(const char *set, const char *words)

@@ -21,16 +21,16 @@ static struct oracle_setup case_of(const struct oracle_algorithm *a, enum oracle
 	return p;
 }
 
-static struct trace run_of(const struct oracle_setup *p, const struct manner *how, int driver)
+static struct course run_of(const struct oracle_setup *p, const struct manner *how, int driver)
 {
-	struct trace trace;
+	struct course trace;
 
-	trace_open(&trace, how->steps, KIT_N);
+	course_open(&trace, how->steps, KIT_N);
 	kit_train(&kits[driver], p, "model", "size", how, &trace);
 	return trace;
 }
 
-static double distance(const struct trace *a, const struct trace *b)
+static double distance(const struct course *a, const struct course *b)
 {
 	double d = 0;
 
@@ -42,11 +42,11 @@ static double distance(const struct trace *a, const struct trace *b)
 /* The largest distance between the trajectories of two settings, one a driver. */
 static double apart(const struct oracle_setup *a, const struct oracle_setup *b)
 {
-	struct trace one = run_of(a, &usual, 0), other = run_of(b, &usual, 1);
+	struct course one = run_of(a, &usual, 0), other = run_of(b, &usual, 1);
 	double d = distance(&one, &other);
 
-	trace_close(&one);
-	trace_close(&other);
+	course_close(&one);
+	course_close(&other);
 	return d;
 }
 
@@ -60,7 +60,7 @@ static void mean_of(const struct oracle_setup *p, double *values)
 
 /* From step `end` on the learning rate is 0: only synchronisations move anything. How far apart is what `quantity` says of runs of
  * `end` and more steps, and how far is the average model? */
-static void stays(struct oracle_setup p, double (*quantity)(const struct oracle_setup *, const struct trace *, int64_t), double *drift,
+static void stays(struct oracle_setup p, double (*quantity)(const struct oracle_setup *, const struct course *, int64_t), double *drift,
                   double *motion)
 {
 	enum { END = 5 };
@@ -70,13 +70,13 @@ static void stays(struct oracle_setup p, double (*quantity)(const struct oracle_
 	*drift = *motion = 0;
 	for (int steps = END; steps <= END + 4 * (int)p.period; steps++) {
 		struct manner how = { .steps = steps, .batch = uneven };
-		struct trace trace = run_of(&p, &how, steps % 2);
+		struct course trace = run_of(&p, &how, steps % 2);
 
 		for (int64_t j = 0; j < KIT_N; j++) {
 			now[0][j] = quantity(&p, &trace, j);
-			now[1][j] = trace_x(&trace, j);
+			now[1][j] = course_x(&trace, j);
 		}
-		trace_close(&trace);
+		course_close(&trace);
 		mean_of(&p, now[0]);
 		mean_of(&p, now[1]);
 		if (steps == END)
@@ -179,11 +179,11 @@ static void test_overlap_alone(void)
 }
 
 /* (1 - alpha) x + alpha (anchor that is known or on its way) */
-static double overlap_quantity(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static double overlap_quantity(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
-	double alpha = p->key[OVERLAP_ALPHA], anchor = trace_state(t, "reference")[j] + trace_state(t, "average")[j] + trace_state(t, "residual")[j];
+	double alpha = p->key[OVERLAP_ALPHA], anchor = course_state(t, "reference")[j] + course_state(t, "average")[j] + course_state(t, "residual")[j];
 
-	return (1 - alpha) * trace_x(t, j) + alpha * anchor;
+	return (1 - alpha) * course_x(t, j) + alpha * anchor;
 }
 
 static void test_overlap_quantity(void)
@@ -201,7 +201,7 @@ static void test_overlap_quantity(void)
 static void test_overlap_still(void)
 {
 	struct oracle_setup p = overlap_of(DENSE, 3, 1, 1, 0);
-	struct trace trace;
+	struct course trace;
 	double still = 0, moves = 0;
 	char said[400] = "";
 	FILE *file = tmpfile();
@@ -224,7 +224,7 @@ static void test_overlap_still(void)
 		}
 	all_ok(still == 0 && moves > 1e-2, "overlap-local: alpha 1 stands still: %.1e after each pull, %.1e before", still, moves);
 	all_ok(R || (strstr(said, "warning: sync.alpha = 1") && strstr(said, "stand still")), "overlap-local: alpha 1 is warned of");
-	trace_close(&trace);
+	course_close(&trace);
 }
 
 /* ---- Pipe-SGD ---- */
@@ -274,11 +274,11 @@ static void test_easgd_overlap_local(void)
 }
 
 /* All workers count as much as the centre. */
-static double easgd_quantity(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static double easgd_quantity(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
-	double waits = trace_state(t, "average")[j] + trace_state(t, "residual")[j];
+	double waits = course_state(t, "average")[j] + course_state(t, "residual")[j];
 
-	return (P * trace_x(t, j) + trace_state(t, "reference")[j] + p->key[EASGD_BETA] * waits) / (P + 1);
+	return (P * course_x(t, j) + course_state(t, "reference")[j] + p->key[EASGD_BETA] * waits) / (P + 1);
 }
 
 static void test_easgd_quantity(void)

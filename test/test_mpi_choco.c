@@ -12,22 +12,20 @@ static int P, R;
 static const struct oracle_compressor dense = { .name = "none" }, topk = { .name = "topk" };
 
 /* What is sent; the others of the oracle's quantisers vote, or are variants. */
-static const struct oracle_compressor *news_of(int q)
-{
-	if (q < 3)
-		return q == 0 ? &dense : q == 1 ? &topk : &oracle_randomk;
-	return &oracle_quantizers[q - 3].base;
-}
+static const struct oracle_compressor *const lists[] = {
+	&dense, &topk, &oracle_randomk, &oracle_topk_fp16, &oracle_topk_bf16, &oracle_topk_sampled,
+};
+enum { LISTS = sizeof(lists) / sizeof(*lists), NEWS = LISTS + ORACLE_QUANTIZERS };
 
-enum { NEWS = 3 + ORACLE_QUANTIZERS };
+static const struct oracle_compressor *news_of(int q) { return q < LISTS ? lists[q] : &oracle_quantizers[q - LISTS].base; }
 
 static bool is_operator(const struct oracle_compressor *c) { return strncmp(c->name, "signsgd", 7) != 0; }
 
 static struct oracle_setup choco_setup(const struct oracle_compressor *c, enum oracle_graph graph, double gamma, bool overlap, int optimizer,
                                        const int *batch)
 {
-	bool sparse = c == &topk || c == &oracle_randomk;
-	struct oracle_setup p = setup(&oracle_choco, c == &topk ? TOPK : DENSE, sparse ? 0.1 : 1, 1, optimizer, batch, "bucket", "size");
+	double density = c->digits ? 0.02 : c == &topk || c->sparse ? 0.1 : 1;       /* of few roundings none is close */
+	struct oracle_setup p = setup(&oracle_choco, c == &topk ? TOPK : DENSE, density, 1, optimizer, batch, "bucket", "size");
 
 	if (c != &dense && c != &topk)
 		p.compressor = c;
@@ -40,16 +38,16 @@ static struct oracle_setup choco_setup(const struct oracle_compressor *c, enum o
 	return p;
 }
 
-static struct trace train(struct oracle_setup *p, const struct manner *how, int kit)
+static struct course train(struct oracle_setup *p, const struct manner *how, int kit)
 {
-	struct trace trace;
+	struct course trace;
 
-	trace_open(&trace, how->steps, KIT_N);
+	course_open(&trace, how->steps, KIT_N);
 	kit_train(&kits[kit], p, "bucket", "size", how, &trace);
 	return trace;
 }
 
-static double distance(const struct trace *a, const struct trace *b)
+static double distance(const struct course *a, const struct course *b)
 {
 	double d = 0;
 
@@ -59,26 +57,26 @@ static double distance(const struct trace *a, const struct trace *b)
 }
 
 /* The copies of the neighbours' models are what these have, to the bit; and there is one of each. */
-static bool copies_agree(const struct oracle_setup *p, const struct trace *trace)
+static bool copies_agree(const struct oracle_setup *p, const struct course *trace)
 {
 	bool near_by[ORACLE_WORKERS][ORACLE_WORKERS], same = true;
 	float *all = xcalloc((size_t)P * KIT_N, sizeof(float));
 
 	oracle_choco_graph(p, near_by);
-	comm_host_gather(verdicts, trace_state(trace, "public"), all, KIT_N * sizeof(float));
+	comm_host_gather(verdicts, course_state(trace, "public"), all, KIT_N * sizeof(float));
 	for (int l = 0; l < P; l++) {
 		char name[40];
 
 		snprintf(name, sizeof(name), "copy.%d", (R + P - l) % P);
-		same = same && (trace_state(trace, name) != trace->zero) == near_by[R][l];
-		same = same && (!near_by[R][l] || !memcmp(trace_state(trace, name), all + l * KIT_N, KIT_N * sizeof(float)));
+		same = same && (course_state(trace, name) != trace->zero) == near_by[R][l];
+		same = same && (!near_by[R][l] || !memcmp(course_state(trace, name), all + l * KIT_N, KIT_N * sizeof(float)));
 	}
 	free(all);
 	return same;
 }
 
 /* What all have applied is what all have put in: for plain SGD. */
-static double lost(const struct oracle_setup *p, const struct trace *trace)
+static double lost(const struct oracle_setup *p, const struct course *trace)
 {
 	double sum[KIT_N], d = 0;
 
@@ -91,12 +89,12 @@ static double lost(const struct oracle_setup *p, const struct trace *trace)
 }
 
 /* Padding has no gradient: nothing may come to be there. */
-static bool padding_stays_zero(const struct trace *trace)
+static bool padding_stays_zero(const struct course *trace)
 {
 	bool zero = true;
 
 	for (int64_t j = 0; j < KIT_N; j++)
-		zero = zero && (kit_real[j] || (trace_x(trace, j) == 0 && trace_state(trace, "public")[j] == 0));
+		zero = zero && (kit_real[j] || (course_x(trace, j) == 0 && course_state(trace, "public")[j] == 0));
 	return zero;
 }
 
@@ -114,7 +112,7 @@ static void test_news(const struct oracle_compressor *c)
 		struct oracle_setup p = choco_setup(c, run < 2 ? ORACLE_RING : ORACLE_EXPONENTIAL, run == 3 ? 1 : 0.3, run == 1 || run == 2,
 		                                    run == 3 ? 1 : 0, how.batch);
 		struct oracle_run want = oracle_run(&p, &how);
-		struct trace trace[2];
+		struct course trace[2];
 
 		for (int d = 0; d < 2; d++) {
 			trace[d] = train(&p, &how, d);
@@ -130,7 +128,7 @@ static void test_news(const struct oracle_compressor *c)
 		}
 		same = same && !memcmp(trace[0].x, trace[1].x, (size_t)how.steps * KIT_N * sizeof(float));
 		for (int d = 0; d < 2; d++)
-			trace_close(&trace[d]);
+			course_close(&trace[d]);
 		oracle_run_free(&want);
 	}
 	error = most_everywhere(error);
@@ -146,7 +144,7 @@ static void test_local(void)
 	for (int o = 0; o < 4 && wanted("identity"); o++) {
 		struct manner how = { .steps = 13, .batch = even };
 		struct oracle_setup p = choco_setup(&dense, ORACLE_RING, 1, false, o, even);
-		struct trace choco, late, local;
+		struct course choco, late, local;
 		double d, later;
 
 		p.seed = 42;
@@ -160,9 +158,9 @@ static void test_local(void)
 		all_ok(P <= 3 ? d <= BOUND : d > 100 * BOUND, "identity: choco of everything on a ring is %slocal with period 1, %s: %.1e",
 		       P <= 3 ? "" : "not ", optimizers[o].name, d);
 		all_ok(P == 1 ? later <= BOUND : later > 100 * BOUND, "identity: overlapped it is %s: %.1e", P == 1 ? "the same" : "not", later);
-		trace_close(&choco);
-		trace_close(&late);
-		trace_close(&local);
+		course_close(&choco);
+		course_close(&late);
+		course_close(&local);
 	}
 }
 
@@ -173,23 +171,24 @@ static void test_agreement(const struct oracle_compressor *c, double gamma, bool
 	enum { END = 5, MORE = 1500 };
 	struct manner how = { .steps = END + MORE, .batch = uneven };
 	struct oracle_setup p = choco_setup(c, ORACLE_RING, gamma, overlap, 0, uneven);
-	struct trace trace;
+	struct course trace;
 	double mean[KIT_N], d = 0;
 
 	if (!wanted("agreement"))
 		return;
 	p.seed = 42;
 	p.end = END;
+	p.density = c->digits ? 0.1 : p.density;
 	trace = train(&p, &how, overlap);
 	for (int64_t j = 0; j < KIT_N; j++)
 		mean[j] = p.weight[R] * (problem_start(&p, j) - trace.moved[j]);
 	comm_host_reduce(verdicts, mean, KIT_N, REDUCE_SUM);
 	for (int64_t j = 0; j < KIT_N; j++)
-		d = worst(d, fabs(trace_x(&trace, j) - mean[j]));
+		d = worst(d, fabs(course_x(&trace, j) - mean[j]));
 	d = most_everywhere(d);
 	all_ok(d <= 1e-4, "agreement: %s, gamma %g%s: %d rounds without learning lead all to the weighted mean: %.1e away", c->name, gamma,
 	       overlap ? ", overlapped" : "", MORE, d);
-	trace_close(&trace);
+	course_close(&trace);
 }
 
 static void test_resume(const struct oracle_compressor *c, bool overlap)
@@ -198,7 +197,7 @@ static void test_resume(const struct oracle_compressor *c, bool overlap)
 	struct snapshot saved = { 0 };
 	struct manner all = { .steps = 13, .batch = uneven }, first = { .steps = 6, .batch = uneven, .save = &saved },
 	              rest = { .steps = 13, .from = 6, .batch = uneven, .load = &saved };
-	struct trace whole, begun, resumed;
+	struct course whole, begun, resumed;
 
 	if (!wanted("resume"))
 		return;
@@ -209,9 +208,9 @@ static void test_resume(const struct oracle_compressor *c, bool overlap)
 	all_ok(saved.same && !memcmp(whole.x + 6 * KIT_N, resumed.x + 6 * KIT_N, 7 * KIT_N * sizeof(float)),
 	       "resume: %s%s goes on to the bit where it was saved", c->name, overlap ? ", overlapped," : "");
 	snapshot_free(&saved);
-	trace_close(&whole);
-	trace_close(&begun);
-	trace_close(&resumed);
+	course_close(&whole);
+	course_close(&begun);
+	course_close(&resumed);
 }
 
 static void test_refused(const char *set, const char *why)
@@ -245,12 +244,15 @@ int main(int argc, char **argv)
 	test_agreement(&topk, 0.1, false);
 	test_agreement(&topk, 0.1, true);
 	test_agreement(&oracle_randomk, 0.1, false);
-	for (int q = 3; q < NEWS; q++)
+	test_agreement(&oracle_topk_fp16, 0.1, false);
+	test_agreement(&oracle_topk_bf16, 0.1, true);
+	for (int q = LISTS; q < NEWS; q++)
 		if (is_operator(news_of(q)))
 			test_agreement(news_of(q), 0.1, q % 2);
 	for (int overlap = 0; overlap < 2; overlap++) {
 		test_resume(&topk, overlap);
 		test_resume(&oracle_randomk, overlap);
+		test_resume(&oracle_topk_fp16, overlap);
 		test_resume(&oracle_quantizers[3].base, overlap);
 	}
 	if (wanted("refused")) {

@@ -7,7 +7,7 @@
 static struct kit kits[2];
 static int P;
 
-static double distance(const struct trace *a, const struct trace *b)
+static double distance(const struct course *a, const struct course *b)
 {
 	double d = 0;
 
@@ -16,13 +16,13 @@ static double distance(const struct trace *a, const struct trace *b)
 	return most_everywhere(isnan(d) ? INFINITY : d);
 }
 
-static void one_run(struct oracle_setup p, enum oracle_merged merged, int64_t steps, int d, struct trace *trace)
+static void one_run(struct oracle_setup p, enum oracle_merged merged, int64_t steps, int d, struct course *trace)
 {
 	struct manner how = { .steps = steps, .batch = uneven };
 
 	p.seed = 42;
 	p.merged = merged;
-	trace_open(trace, steps, KIT_N);
+	course_open(trace, steps, KIT_N);
 	kit_train(&kits[d], &p, "model", "size", &how, trace);
 }
 
@@ -30,7 +30,7 @@ static void one_run(struct oracle_setup p, enum oracle_merged merged, int64_t st
 static void test_reset_is_plain(enum oracle_method m)
 {
 	struct oracle_setup p = setup(&oracle_local, m, 0.3, 1, 1, uneven, "model", "size");
-	struct trace reset, plain, kept;
+	struct course reset, plain, kept;
 	double d;
 
 	one_run(p, FORGET, 13, 0, &reset);
@@ -41,9 +41,9 @@ static void test_reset_is_plain(enum oracle_method m)
 	all_ok(d <= BOUND, "local × %s, period 1: momentum 0.9 reset ≡ momentum 0: %.1e", method_name[m], d);
 	d = distance(&kept, &plain);
 	all_ok(d > 100 * BOUND, "  and kept it is something else: %.1e", d);
-	trace_close(&reset);
-	trace_close(&kept);
-	trace_close(&plain);
+	course_close(&reset);
+	course_close(&kept);
+	course_close(&plain);
 }
 
 /* The update is linear in the momentum: with period 1 it does not matter whether it is averaged before or after; with longer ones the
@@ -53,7 +53,7 @@ static void test_average_is_linear(const struct oracle_algorithm *a)
 	for (int period = 1; period <= 3; period += 2) {
 		struct oracle_setup p = setup(a, DENSE, 1, period, 2, uneven, "model", "size");
 		bool same = P == 1 || (period == 1 && a == &oracle_local);
-		struct trace kept, shared;
+		struct course kept, shared;
 		double d;
 
 		one_run(p, KEEP, 13, 0, &kept);
@@ -61,8 +61,8 @@ static void test_average_is_linear(const struct oracle_algorithm *a)
 		d = distance(&kept, &shared);
 		all_ok(P == 1 ? d == 0 : same ? d <= BOUND : d > 100 * BOUND, "%s, period %d: momentum averaged is %s: %.1e", a->name, period,
 		       P == 1 ? "the same to the bit on one worker" : same ? "the same as local" : "not the same as local", d);
-		trace_close(&kept);
-		trace_close(&shared);
+		course_close(&kept);
+		course_close(&shared);
 	}
 }
 
@@ -72,21 +72,21 @@ static void test_end_of_period(const struct oracle_algorithm *a)
 	struct oracle_setup p = setup(a, TOPK, 0.3, 3, 1, uneven, "model", "size");
 	size_t bytes = KIT_N * sizeof(float);
 	const float *v;
-	struct trace trace;
+	struct course trace;
 	double most = 0;
 
 	one_run(p, SHARE, 9, 0, &trace);
-	all_ok(same_everywhere(trace_state(&trace, "momentum_buffer"), bytes), "%s: an averaged momentum is the same bits on all ranks", a->name);
-	trace_close(&trace);
+	all_ok(same_everywhere(course_state(&trace, "momentum_buffer"), bytes), "%s: an averaged momentum is the same bits on all ranks", a->name);
+	course_close(&trace);
 	one_run(p, FORGET, 9, 1, &trace);
-	v = trace_state(&trace, "momentum_buffer");
+	v = course_state(&trace, "momentum_buffer");
 	for (int64_t j = 0; j < KIT_N; j++)
 		most = worst(most, fabs((double)v[j]));
 	all_ok(most == 0, "  reset it is zero");
-	trace_close(&trace);
+	course_close(&trace);
 	one_run(p, KEEP, 9, 1, &trace);
-	all_ok(same_everywhere(trace_state(&trace, "momentum_buffer"), bytes) == (P == 1), "  else it is each worker's own");
-	trace_close(&trace);
+	all_ok(same_everywhere(course_state(&trace, "momentum_buffer"), bytes) == (P == 1), "  else it is each worker's own");
+	course_close(&trace);
 }
 
 /* Those whose models never differ, or are never merged as a whole, say so, and name the others. */

@@ -3,6 +3,7 @@
 
 #include "../comm/fit.h"
 #include "../comm/topology/topology.h"
+#include "../core/clock.h"
 #include "ranks.h"
 
 static struct comm *comm;
@@ -51,6 +52,30 @@ static void slow_exchange(struct comm *c, void *buffer, int64_t bytes)
 	fit_exchange(c, buffer, bytes);
 }
 
+/* A link that lets the first bytes after a pause pass at full speed: `full` is when it would have sent all it was given, had it begun
+ * with nothing saved up. */
+static void shaped_exchange(struct comm *c, void *buffer, int64_t bytes)
+{
+	static const double BURST = 8192;
+	static double full, end;
+	double now = clock_now(), begin = fmax(now, end);
+
+	full = fmax(full, now - BURST * BETA) + BETA * (double)bytes;
+	end = fmax(begin, full);
+	c->delay = end - begin;
+	comm_delay(c);
+	c->delay = 0;
+	fit_exchange(c, buffer, bytes);
+}
+
+static void test_shaped(void)
+{
+	struct fit f = comm_fit(comm, shaped_exchange, 1 << 18);
+
+	all_ok(P == 1 || f.per_byte > 0.7 * BETA, "a link that passes 8 KB at full speed: %.3g s/byte, in the long run %.3g", f.per_byte, BETA);
+	all_ok(P == 1 || f.latency + f.per_byte * 4096 < 8 * BETA * 4096, "  and several short ones are not taken for one: %.3g s", f.latency + f.per_byte * 4096);
+}
+
 static void test_measured(void)
 {
 	int64_t before = comm->bytes_sent;
@@ -85,6 +110,7 @@ int main(void)
 	comm = comm_open(&world, dev);
 	test_lines();
 	test_measured();
+	test_shaped();
 	comm_close(comm);
 	dev->ops->close(dev);
 	return ranks_close();

@@ -11,16 +11,16 @@ static int P, R;
 
 static const char *const graph_name[ORACLE_GRAPHS] = { "ring", "exponential", "shuffle-exchange" };
 
-static struct trace train(struct oracle_setup *p, const struct manner *how, int kit)
+static struct course train(struct oracle_setup *p, const struct manner *how, int kit)
 {
-	struct trace trace;
+	struct course trace;
 
-	trace_open(&trace, how->steps, KIT_N);
+	course_open(&trace, how->steps, KIT_N);
 	kit_train(&kits[kit], p, "model", "none", how, &trace);
 	return trace;
 }
 
-static double distance(const struct trace *a, const struct trace *b)
+static double distance(const struct course *a, const struct course *b)
 {
 	double d = 0;
 
@@ -30,7 +30,7 @@ static double distance(const struct trace *a, const struct trace *b)
 }
 
 /* Of all workers' models after step t. */
-static double apart(const struct trace *trace, int64_t t)
+static double apart(const struct course *trace, int64_t t)
 {
 	double most[KIT_N], least[KIT_N], d = 0;
 
@@ -53,7 +53,7 @@ static void test_graph(const struct oracle_algorithm *a, int graph, double key)
 		struct manner how = { .steps = 13, .batch = o % 2 ? uneven : even, .look = o >= 2, .delay = o == 1 ? 1e-3 : 0 };
 		struct oracle_setup p = setup(a, DENSE, 1, 1, o, how.batch, "model", "none");
 		struct oracle_run want;
-		struct trace trace;
+		struct course trace;
 
 		p.key[0] = graph;
 		p.key[1] = key;
@@ -67,7 +67,7 @@ static void test_graph(const struct oracle_algorithm *a, int graph, double key)
 			sent += sum_everywhere(trace.bytes);
 			want_sent += want.bytes;
 		}
-		trace_close(&trace);
+		course_close(&trace);
 		oracle_run_free(&want);
 	}
 	error = most_everywhere(error);
@@ -96,7 +96,7 @@ static void test_cocod(void)
 	for (int o = 0; o < 3; o++) {
 		struct manner how = { .steps = 13, .batch = even };
 		struct oracle_setup p = setup(&oracle_dpsgd, DENSE, 1, 1, o, even, "model", "none");
-		struct trace gossip, cocod;
+		struct course gossip, cocod;
 		double d;
 
 		p.seed = 42;
@@ -106,8 +106,8 @@ static void test_cocod(void)
 		d = distance(&gossip, &cocod);
 		all_ok(P <= 3 ? d <= BOUND : d > 100 * BOUND, "dpsgd on a ring is %scocod with period 1, %s: %.1e", P <= 3 ? "" : "not ",
 		       optimizers[o].name, d);
-		trace_close(&gossip);
-		trace_close(&cocod);
+		course_close(&gossip);
+		course_close(&cocod);
 	}
 }
 
@@ -119,7 +119,7 @@ static void test_two(void)
 	for (int o = 0; o < 4; o++) {
 		struct manner how = { .steps = 13, .batch = even };
 		struct oracle_setup p = setup(&oracle_sgp, DENSE, 1, 1, o, even, "model", "none");
-		struct trace push, local, late;
+		struct course push, local, late;
 
 		p.seed = 42;
 		push = train(&p, &how, 0);
@@ -131,9 +131,9 @@ static void test_two(void)
 		       distance(&push, &local));
 		all_ok(P == 1 ? distance(&late, &local) <= BOUND : distance(&late, &local) > 100 * BOUND, "overlapped it is %s: %.1e",
 		       P == 1 ? "the same on one worker" : "not", distance(&late, &local));
-		trace_close(&push);
-		trace_close(&late);
-		trace_close(&local);
+		course_close(&push);
+		course_close(&late);
+		course_close(&local);
 	}
 }
 
@@ -156,7 +156,7 @@ static void test_power_of_two(const struct oracle_algorithm *a, int graph)
 	enum { END = 5 };
 	struct manner how = { .steps = END, .batch = even };
 	struct oracle_setup p = stopping(a, graph, 0, even, END);
-	struct trace trace;
+	struct course trace;
 	double before, after;
 	int rounds = 0;
 
@@ -170,7 +170,7 @@ static void test_power_of_two(const struct oracle_algorithm *a, int graph)
 	after = apart(&trace, how.steps - 1);
 	all_ok(before > 1e-3 && after <= 1e-6, "%s on %s: %d rounds make one model of all: %.1e apart, %.1e one round earlier",
 	       a->name, graph_name[graph], rounds, after, before);
-	trace_close(&trace);
+	course_close(&trace);
 }
 
 /* Whatever the graph, all end at the weighted mean of what they had when learning stopped, and no other. */
@@ -179,18 +179,18 @@ static void test_agreement(const struct oracle_algorithm *a, int graph, double k
 	enum { END = 5, MORE = 600 };
 	struct manner how = { .steps = END + MORE, .batch = uneven };
 	struct oracle_setup p = stopping(a, graph, key, uneven, END);
-	struct trace trace = train(&p, &how, 1);
+	struct course trace = train(&p, &how, 1);
 	double mean[KIT_N], d = 0;
 
 	for (int64_t j = 0; j < KIT_N; j++)
 		mean[j] = p.weight[R] * (problem_start(&p, j) - trace.moved[j]);
 	comm_host_reduce(verdicts, mean, KIT_N, REDUCE_SUM);
 	for (int64_t j = 0; j < KIT_N; j++)
-		d = worst(d, fabs(trace_x(&trace, j) - mean[j]));
+		d = worst(d, fabs(course_x(&trace, j) - mean[j]));
 	d = most_everywhere(d);
 	all_ok(d <= 2e-5, "%s (%g) on %s: %d rounds without learning lead all to the weighted mean: %.1e away", a->name, key,
 	       graph_name[graph], MORE, d);
-	trace_close(&trace);
+	course_close(&trace);
 }
 
 static void test_agreements(void)

@@ -49,7 +49,7 @@ static void play(struct kit *k, int variant, int drift, struct outcome *o)
 	struct range whole = { 0, KIT_N, kit_tensor, KIT_TENSORS };
 	const struct mem_ops *mem = k->dev->ops->mem;
 	float *v = mem->alloc(k->dev, KIT_N * sizeof(float)), host[KIT_N];
-	struct trace trace;
+	struct course trace;
 	struct reader reader = { .visitor = { .vector = read_vector, .number = read_number }, .kit = k, .trace = &trace };
 	struct compress c;
 	int64_t before = k->comm->bytes_sent;
@@ -74,11 +74,11 @@ static void play(struct kit *k, int variant, int drift, struct outcome *o)
 	}
 	o->bytes = sum_everywhere((double)(k->comm->bytes_sent - before));
 	o->most_bytes = most_everywhere((double)(k->comm->bytes_sent - before));
-	trace_open(&trace, 1, KIT_N);
+	course_open(&trace, 1, KIT_N);
 	compress_state(&c, &reader.visitor);
 	for (int64_t j = 0; j < KIT_N; j++)
-		o->residual[j] = (float)trace_state(&trace, "residual")[j];
-	trace_close(&trace);
+		o->residual[j] = (float)course_state(&trace, "residual")[j];
+	course_close(&trace);
 	compress_release(&c);
 	config_free(config);
 	mem->free(k->dev, v);

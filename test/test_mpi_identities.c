@@ -10,7 +10,7 @@ static int P, R;
 static const struct oracle_algorithm *const basic[] = { &oracle_ssgd, &oracle_local, &oracle_cocod };
 enum { BASIC = 3 };
 
-static double distance(const struct trace *a, const struct trace *b)
+static double distance(const struct course *a, const struct course *b)
 {
 	double d = 0;
 
@@ -19,10 +19,10 @@ static double distance(const struct trace *a, const struct trace *b)
 	return d;
 }
 
-static void one_run(struct oracle_setup p, const struct manner *how, int d, struct trace *trace)
+static void one_run(struct oracle_setup p, const struct manner *how, int d, struct course *trace)
 {
 	p.seed = 42;
-	trace_open(trace, how->steps, KIT_N);
+	course_open(trace, how->steps, KIT_N);
 	kit_train(&kits[d], &p, "model", "size", how, trace);
 }
 
@@ -32,34 +32,34 @@ static void test_identities(void)
 		return;
 	for (int o = 0; o < 3; o++) {
 		struct manner how = { .steps = 13, .batch = uneven };
-		struct trace ssgd, other;
+		struct course ssgd, other;
 		double d = 0;
 
 		one_run(setup(&oracle_ssgd, DENSE, 1, 1, o, uneven, "model", "size"), &how, 0, &ssgd);
 		one_run(setup(&oracle_local, DENSE, 1, 1, o, uneven, "model", "size"), &how, 1, &other);
 		d = distance(&ssgd, &other);
 		all_ok(d <= BOUND, "local with period 1 ≡ ssgd, %s: %.1e", optimizers[o].name, d);
-		trace_close(&other);
+		course_close(&other);
 		one_run(setup(&oracle_cocod, DENSE, 1, 1, o, uneven, "model", "size"), &how, 1, &other);
 		d = distance(&ssgd, &other);
 		all_ok(P == 1 ? d <= BOUND : d > 100 * BOUND, "cocod with period 1 is %s: %.1e", P == 1 ? "SGD on one worker" : "not ssgd", d);
-		trace_close(&other);
-		trace_close(&ssgd);
+		course_close(&other);
+		course_close(&ssgd);
 	}
 	for (int a = 0; a < BASIC; a++)
 		for (int m = TOPK; m <= GTOPK; m++) {
 			struct manner how = { .steps = 13, .batch = uneven };
-			struct trace dense, sparse;
+			struct course dense, sparse;
 			double d, most = 0;
 
 			one_run(setup(basic[a], DENSE, 1, 3, 1, uneven, "model", "size"), &how, 0, &dense);
 			one_run(setup(basic[a], (enum oracle_method)m, 1, 3, 1, uneven, "model", "size"), &how, 1, &sparse);
 			d = distance(&dense, &sparse);
 			for (int64_t j = 0; j < KIT_N; j++)
-				most = worst(most, fabs(trace_state(&sparse, "residual")[j]));
+				most = worst(most, fabs(course_state(&sparse, "residual")[j]));
 			all_ok(d <= BOUND && most == 0, "%s: %s of density 1 ≡ dense: %.1e, nothing in the residuals", basic[a]->name, method_name[m], d);
-			trace_close(&dense);
-			trace_close(&sparse);
+			course_close(&dense);
+			course_close(&sparse);
 		}
 }
 
@@ -70,7 +70,7 @@ static void test_all_of_it(void)
 		for (int a = 0; a < (oracle_compressors[c]->gradients ? 1 : BASIC) && oracle_compressors[c]->sparse && !oracle_compressors[c]->never_all; a++) {
 			struct oracle_setup p = setup(basic[a], DENSE, 1, 3, 1, uneven, "model", "size"), q = setup_through(oracle_compressors[c], p);
 			struct manner how = { .steps = 13, .batch = uneven };
-			struct trace dense, sparse;
+			struct course dense, sparse;
 			double d;
 
 			if (oracle_compressors[c]->gradients)
@@ -80,8 +80,8 @@ static void test_all_of_it(void)
 			d = distance(&dense, &sparse);
 			all_ok(d <= BOUND, "%s: %s of density 1 ≡ dense, momentum %g in the optimizer: %.1e", basic[a]->name,
 			       oracle_compressors[c]->name, p.momentum, d);
-			trace_close(&dense);
-			trace_close(&sparse);
+			course_close(&dense);
+			course_close(&sparse);
 		}
 }
 
@@ -102,15 +102,15 @@ static void test_dense_phase(void)
 	for (int steps = 5; steps <= 7; steps += 2) {
 		struct oracle_setup p = setup(&oracle_ssgd, DENSE, 0.05, 1, 1, uneven, "bucket", "size");
 		struct manner how = { .steps = steps, .batch = uneven };
-		struct trace dense, sparse;
+		struct course dense, sparse;
 		double d;
 
 		one_run(p, &how, 0, &dense);
 		one_run(setup_through(&phase, p), &how, 1, &sparse);
 		d = distance(&dense, &sparse);
 		all_ok(steps == 5 ? d <= BOUND : d > 1e-3, "oktopk with a dense phase of 5 steps, after %d: %.1e from dense", steps, d);
-		trace_close(&dense);
-		trace_close(&sparse);
+		course_close(&dense);
+		course_close(&sparse);
 	}
 }
 
@@ -124,7 +124,7 @@ static void test_one_worker(void)
 			struct manner how = { .steps = 13, .batch = even };
 			struct oracle_setup p = setup(basic[a], DENSE, 1, 4, o, even, "model", "none");
 			double x[KIT_N], v[KIT_N] = { 0 }, g[KIT_N], error = 0;
-			struct trace trace;
+			struct course trace;
 
 			one_run(p, &how, o % 2, &trace);
 			p.seed = 42;
@@ -140,7 +140,7 @@ static void test_one_worker(void)
 				}
 			}
 			all_ok(error <= BOUND, "one worker: %s ≡ SGD, %s: %.1e", basic[a]->name, optimizers[o].name, error);
-			trace_close(&trace);
+			course_close(&trace);
 		}
 }
 
@@ -156,7 +156,7 @@ static void test_compressor(struct kit *k, const struct oracle_compressor *compr
 	double lost[KIT_N] = { 0 }, put_in[KIT_N] = { 0 }, error = 0;
 	bool same = true, left_alone = true;
 	struct config *config;
-	struct trace trace;
+	struct course trace;
 	struct rng rng;
 	struct reader reader = { .visitor = { .vector = read_vector, .number = read_number }, .kit = k, .trace = &trace };
 	struct range ranges[2] = { kit_range(1), kit_range(3) };        /* not all of the arena: the rest must be left alone */
@@ -173,7 +173,7 @@ static void test_compressor(struct kit *k, const struct oracle_compressor *compr
 		compressor->draw(&p, &rng);
 	snprintf(name, sizeof(name), "%s of density %g", compressor ? compressor->name : method_name[m], p.density);
 	config = kit_config(&p, "bucket", "none");
-	trace_open(&trace, 1, KIT_N);
+	course_open(&trace, 1, KIT_N);
 	p.ranges = 2;
 	for (int i = 0; i < 2; i++) {
 		p.offset[i] = ranges[i].offset;
@@ -234,8 +234,8 @@ static void test_compressor(struct kit *k, const struct oracle_compressor *compr
 		put_in[j] = p.weight[R] * o.entered[R][j];
 	compress_state(&c, &reader.visitor);
 	for (int64_t j = 0; j < KIT_N; j++) {
-		error = worst(error, fabs(trace_state(&trace, "residual")[j] - o.residual[R][j]));
-		put_in[j] -= p.weight[R] * trace_state(&trace, "residual")[j];
+		error = worst(error, fabs(course_state(&trace, "residual")[j] - o.residual[R][j]));
+		put_in[j] -= p.weight[R] * course_state(&trace, "residual")[j];
 	}
 	comm_host_reduce(verdicts, put_in, KIT_N, REDUCE_SUM);
 	for (int64_t j = 0; j < KIT_N; j++)
@@ -247,7 +247,7 @@ static void test_compressor(struct kit *k, const struct oracle_compressor *compr
 	all_ok(sum_everywhere((double)(k->comm->bytes_sent - before)) == ROUNDS * (expected_range_bytes(&p, 0) + expected_range_bytes(&p, 1)),
 	       "%s: bytes are what the formula says", name);
 	oracle_close(&o);
-	trace_close(&trace);
+	course_close(&trace);
 	compress_release(&c);
 	config_free(config);
 	mem->free(k->dev, in);
@@ -261,7 +261,7 @@ static void test_powersgd(void)
 	for (int a = 0; a < BASIC && wanted("powersgd"); a++) {
 		struct manner how = { .steps = 13, .batch = uneven };
 		struct oracle_setup p = setup(basic[a], DENSE, 1, 3, 1, uneven, "model", "size");
-		struct trace dense, full, low;
+		struct course dense, full, low;
 
 		one_run(p, &how, 0, &dense);
 		p = setup_through(&oracle_powersgd, p);
@@ -271,9 +271,9 @@ static void test_powersgd(void)
 		one_run(p, &how, 1, &low);
 		all_ok(distance(&dense, &full) == 0, "%s: powersgd of a rank that no tensor has ≡ dense, to the bit", basic[a]->name);
 		all_ok(distance(&dense, &low) > 100 * BOUND, "%s: powersgd of rank 1 is not dense: %.1e", basic[a]->name, distance(&dense, &low));
-		trace_close(&dense);
-		trace_close(&full);
-		trace_close(&low);
+		course_close(&dense);
+		course_close(&full);
+		course_close(&low);
 	}
 }
 

@@ -23,20 +23,20 @@ enum { VARIANTS = sizeof(variants) / sizeof(*variants) };
 
 static const char *const fusions[] = { "none", "size", "model" };
 
-static void run(const struct oracle_setup *p, const char *fusion, const struct manner *how, int driver, struct trace *trace)
+static void run(const struct oracle_setup *p, const char *fusion, const struct manner *how, int driver, struct course *trace)
 {
-	trace_open(trace, how->steps, KIT_N);
+	course_open(trace, how->steps, KIT_N);
 	kit_train(&kits[driver], p, "model", fusion, how, trace);
 }
 
 /* x after each step from `from` on, and all that the state visitor was told of. */
-static bool same_runs(const struct trace *a, const struct trace *b, int64_t from)
+static bool same_runs(const struct course *a, const struct course *b, int64_t from)
 {
 	size_t row = KIT_N * sizeof(float);
 	bool same = !memcmp(a->x + from * KIT_N, b->x + from * KIT_N, (size_t)(a->steps - from) * row);
 
 	for (int i = 0; i < a->states; i++)
-		same = same && (!strcmp(a->state[i].name, "consensus") || !memcmp(a->state[i].value, trace_state(b, a->state[i].name), row));
+		same = same && (!strcmp(a->state[i].name, "consensus") || !memcmp(a->state[i].value, course_state(b, a->state[i].name), row));
 	return same;
 }
 
@@ -54,7 +54,7 @@ static void test_bits(const struct variant *v)
 			for (int d = 0; d < 2; d++) {
 				struct manner how = { .steps = STEPS, .batch = (o + f + d) % 2 ? uneven : even }, mine = how;
 				struct oracle_setup p = setup(&oracle_ssgd, DENSE, 1, 1, o, how.batch, "model", fusions[f]), q = p;
-				struct trace want, look, got;
+				struct course want, look, got;
 
 				p.seed = q.seed = 7;
 				q.algorithm = v->algorithm;
@@ -68,7 +68,7 @@ static void test_bits(const struct variant *v)
 				bits = bits && same_runs(&want, &got, 0);
 				bytes = bytes && got.bytes == want.bytes;
 				bytes = fabs(sum_everywhere(got.bytes) - STEPS * P * got.said) <= 1e-9 * STEPS * P * got.said && bytes;
-				trace_close(&got);
+				course_close(&got);
 				mine.look = true;
 				run(&q, fusions[f], &mine, d, &got);
 				bits = bits && same_runs(&want, &got, 0);
@@ -77,9 +77,9 @@ static void test_bits(const struct variant *v)
 					looks = looks && !memcmp(got.consensus + t * KIT_N, want.x + t * KIT_N, KIT_N * sizeof(float)) &&
 					        !memcmp(look.consensus + t * KIT_N, want.x + t * KIT_N, KIT_N * sizeof(float));
 				ranks = same_everywhere(got.x, (size_t)how.steps * KIT_N * sizeof(float)) && ranks;
-				trace_close(&got);
-				trace_close(&want);
-				trace_close(&look);
+				course_close(&got);
+				course_close(&want);
+				course_close(&look);
 				runs += 2;
 			}
 		all_ok(bits && !late, "%s, %s: %d runs, both drivers, three bucket plans, late or not: the bits of S-SGD after each step, and its state",
@@ -99,7 +99,7 @@ static void test_resume(const struct variant *v)
 			struct snapshot middle = { .same = false };
 			struct manner how = { .steps = 13, .batch = uneven, .lazy = true, .delay = 5e-4 }, first = how, second = how;
 			struct oracle_setup p = setup(v->algorithm, DENSE, 1, 1, o, uneven, "model", "none");
-			struct trace whole, half, rest;
+			struct course whole, half, rest;
 
 			p.seed = 11;
 			run(&p, "none", &how, d, &whole);
@@ -111,9 +111,9 @@ static void test_resume(const struct variant *v)
 			run(&p, "none", &second, 1 - d, &rest);
 			same = same && middle.same && same_runs(&whole, &rest, 6);
 			snapshot_free(&middle);
-			trace_close(&whole);
-			trace_close(&half);
-			trace_close(&rest);
+			course_close(&whole);
+			course_close(&half);
+			course_close(&rest);
 		}
 	all_ok(same, "%s: saved after 6 steps and resumed: the bits of the run that went on", v->name);
 }
@@ -208,7 +208,7 @@ static void test_slices(void)
 	for (int o = 0; o < 4; o++) {
 		struct manner how = { .steps = 13, .batch = uneven }, mine = how;
 		struct oracle_setup p = setup(&oracle_ssgd, DENSE, 1, 1, o, uneven, "model", "size"), q = p, r = p;
-		struct trace want, first, other;
+		struct course want, first, other;
 
 		p.seed = q.seed = r.seed = 7;
 		q.algorithm = &oracle_ssgd_sliced;
@@ -222,9 +222,9 @@ static void test_slices(void)
 		same = same && same_runs(&first, &other, 0);
 		ranks = same_everywhere(first.x, (size_t)how.steps * KIT_N * sizeof(float)) && ranks;
 		bytes = sum_everywhere(first.bytes) == sum_everywhere(want.bytes) && bytes;
-		trace_close(&want);
-		trace_close(&first);
-		trace_close(&other);
+		course_close(&want);
+		course_close(&first);
+		course_close(&other);
 	}
 	all_ok(error <= BOUND && ranks && bytes, "slices of 48 floats: at most %.1e from S-SGD, on every rank the same, and as many bytes", error);
 	all_ok(same, "slices in two orders: the same bits");
@@ -255,6 +255,10 @@ static void test_refused(void)
 	refused("only dense sums can be taken apart", "compress.method = \"none\"", (const char *[]){ "schedule.split=true", "compress.method=topk" }, 2);
 	refused("only dense sums can be taken apart", "compress.method = \"none\"",
 	        (const char *[]){ "schedule.priority=true", "compress.method=int8" }, 2);
+	refused("only dense sums can be taken apart", "compress.method = \"none\"",
+	        (const char *[]){ "schedule.priority=true", "compress.method=powersgd" }, 2);
+	refused("only dense sums can be taken apart", "compress.method = \"none\"",
+	        (const char *[]){ "schedule.split=true", "compress.method=powersgd" }, 2);
 	refused("does not go with topology.kind = \"ps\"", "topology.kind = \"all-reduce\"",
 	        (const char *[]){ "schedule.split=true", "topology.kind=ps" }, 2);
 	refused("only the ring is a reduce-scatter and an all-gather", "topology.allreduce = \"ring\"",

@@ -7,7 +7,7 @@
 static struct kit kits[2];
 
 /* The largest distance of the models of two runs, on any rank. */
-static double distance(const struct trace *a, const struct trace *b)
+static double distance(const struct course *a, const struct course *b)
 {
 	double d = 0;
 
@@ -16,13 +16,13 @@ static double distance(const struct trace *a, const struct trace *b)
 	return most_everywhere(isnan(d) ? INFINITY : d);
 }
 
-static struct trace run_on(struct kit *k, struct oracle_setup p, double delay)
+static struct course run_on(struct kit *k, struct oracle_setup p, double delay)
 {
 	struct manner how = { .steps = 13, .batch = uneven, .delay = delay };
-	struct trace trace;
+	struct course trace;
 
 	p.seed = 42;
-	trace_open(&trace, how.steps, KIT_N);
+	course_open(&trace, how.steps, KIT_N);
 	kit_train(k, &p, "model", "size", &how, &trace);
 	return trace;
 }
@@ -30,11 +30,11 @@ static struct trace run_on(struct kit *k, struct oracle_setup p, double delay)
 /* How far two setups go apart, each with its own driver. */
 static double apart(struct oracle_setup a, struct oracle_setup b)
 {
-	struct trace first = run_on(&kits[0], a, 0), second = run_on(&kits[1], b, 0);
+	struct course first = run_on(&kits[0], a, 0), second = run_on(&kits[1], b, 0);
 	double d = distance(&first, &second);
 
-	trace_close(&first);
-	trace_close(&second);
+	course_close(&first);
+	course_close(&second);
 	return d;
 }
 
@@ -54,11 +54,11 @@ static void test_overlap(const char *what, struct oracle_setup p, int launch, in
 
 	for (int d = 0; d < 2; d++) {
 		for (int try = 0; try < 3; try++) {
-			struct trace trace = run_on(&kits[d], p, late);
+			struct course trace = run_on(&kits[d], p, late);
 
 			quick = most_everywhere(trace.took[launch]);
 			slow = -most_everywhere(-trace.took[merge]);
-			trace_close(&trace);
+			course_close(&trace);
 			if (quick < late / 3 && slow > late / 2)
 				break;
 		}

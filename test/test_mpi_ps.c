@@ -68,7 +68,7 @@ static struct oracle_setup ps_setup(const struct oracle_algorithm *a, int period
 
 /* What a run leaves behind: a worker's trace, a server's record and log. */
 struct outcome {
-	struct trace trace;
+	struct course trace;
 	struct ps_record record;
 	struct ssp_log log;
 	double sent;
@@ -90,7 +90,7 @@ static struct outcome *run_ps(struct kit *k, const struct oracle_setup *p, const
 	struct outcome *out = xcalloc(1, sizeof(*out));
 	int64_t before = k->comm->bytes_sent;
 
-	trace_open(&out->trace, how->steps, KIT_N);
+	course_open(&out->trace, how->steps, KIT_N);
 	if (ps_serves(k->comm)) {
 		ps_serve(k->comm, &out->record, keep_event, &out->log);
 	} else {
@@ -103,7 +103,7 @@ static struct outcome *run_ps(struct kit *k, const struct oracle_setup *p, const
 
 static void outcome_free(struct outcome *out)
 {
-	trace_close(&out->trace);
+	course_close(&out->trace);
 	free(out);
 }
 
@@ -239,7 +239,7 @@ static void test_over_servers(const struct oracle_algorithm *a)
 		}
 		same = same && !memcmp(out[0]->trace.x, out[1]->trace.x, (size_t)(how.steps * KIT_N) * sizeof(float));
 		shared = same_on_workers(out[1]->trace.consensus, (size_t)(how.steps * KIT_N) * sizeof(float)) && shared;
-		shared = same_on_workers(trace_state(&out[0]->trace, "reference"), KIT_N * sizeof(float)) && shared;
+		shared = same_on_workers(course_state(&out[0]->trace, "reference"), KIT_N * sizeof(float)) && shared;
 		for (int64_t t = 0; t < how.steps; t++)
 			shared = (same_on_workers(out[0]->trace.x + t * KIT_N, KIT_N * sizeof(float)) || R >= W || !run.shared[t]) && shared;
 		for (int d = 0; d < 2; d++)
@@ -336,7 +336,7 @@ static void test_lockstep(void)
 		struct manner how = { .steps = 13, .batch = uneven }, late = how;
 		struct oracle_setup p = ps_setup(&ssp, 1, o, uneven, "size", 0, 1), q = ps_setup(&oracle_ssgd, 1, o, uneven, "size", 0, 1);
 		struct outcome *out[2];
-		struct trace want;
+		struct course want;
 		double d = 0;
 		bool same;
 
@@ -344,7 +344,7 @@ static void test_lockstep(void)
 		out[0] = run_ps(&kits[0], &p, "size", &how);
 		late.look = true;
 		out[1] = run_ps(&kits[1], &p, "size", &late);
-		trace_open(&want, how.steps, KIT_N);
+		course_open(&want, how.steps, KIT_N);
 		if (R < W)
 			kit_train(&plain, &q, "model", "size", &how, &want);
 		for (int64_t j = 0; j < how.steps * KIT_N; j++)
@@ -355,7 +355,7 @@ static void test_lockstep(void)
 		same = same_on_workers(out[0]->trace.x, (size_t)(how.steps * KIT_N) * sizeof(float));
 		same = !memcmp(out[0]->trace.x, out[1]->trace.x, (size_t)(how.steps * KIT_N) * sizeof(float)) && same;
 		all_ok(same && out[0]->log.events == 0, "S=%d: and the same bits everywhere, whoever is late or looks, %s", S, optimizers[o].name);
-		trace_close(&want);
+		course_close(&want);
 		outcome_free(out[0]);
 		outcome_free(out[1]);
 	}
@@ -493,7 +493,7 @@ static void test_tickets(int every, const int *batch, int kit)
 	for (int64_t i = 0; R < W && i < taken[R] * KIT_N; i++)
 		error = worst(error, fabs(out->trace.x[i] - r.x[R * MOST * KIT_N + i]));
 	for (int64_t j = 0; R < W && j < KIT_N; j++)
-		error = worst(error, fabs(trace_state(&out->trace, "consensus")[j] - r.total[(MOST - 1) * KIT_N + j]));
+		error = worst(error, fabs(course_state(&out->trace, "consensus")[j] - r.total[(MOST - 1) * KIT_N + j]));
 	error = most_everywhere(isnan(error) ? INFINITY : error);
 	all_ok(whole && error <= BOUND, "S=%d: the logs, followed, give the same models and consensus: %.1e", S, error);
 	for (int i = 0; i < PS_AGES; i++)

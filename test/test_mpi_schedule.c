@@ -21,7 +21,7 @@ static void compare(struct kit *k, struct oracle_setup p, const char *fusion, co
 	double ready[KIT_TENSORS];
 	struct schedule_facts facts = { .latency = LATENCY, .per_byte = PER_BYTE, .backward = 5, .ready = ready, .tensors = KIT_TENSORS };
 	struct manner how = { .steps = STEPS, .epoch_steps = 3, .batch = uneven }, planned = how;
-	struct trace trace[2];
+	struct course trace[2];
 	bool same;
 
 	/* An all-gather of a tenth of the elements with their indices, beside a ring. */
@@ -29,14 +29,14 @@ static void compare(struct kit *k, struct oracle_setup p, const char *fusion, co
 	planned.facts = &facts;
 	p.seed = 5;
 	for (int i = 0; i < 2; i++) {
-		trace_open(&trace[i], STEPS, KIT_N);
+		course_open(&trace[i], STEPS, KIT_N);
 		kit_train(k, &p, scope, i ? "mg-wfbp" : fusion, i ? &planned : &how, &trace[i]);
 	}
 	same = !memcmp(trace[0].x, trace[1].x, STEPS * KIT_N * sizeof(*trace[0].x));
 	all_ok(same && trace[0].bytes == trace[1].bytes && trace[0].said == trace[1].said, "%s with %s in the %s, %s: planned as \"%s\", the same bits and bytes",
 	       p.algorithm->name, method_name[p.method], scope, k->driver, fusion);
-	trace_close(&trace[0]);
-	trace_close(&trace[1]);
+	course_close(&trace[0]);
+	course_close(&trace[1]);
 }
 
 int main(void)

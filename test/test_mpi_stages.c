@@ -9,7 +9,7 @@
 static struct kit kits[2];
 static int P, R;
 
-static double distance(const struct trace *a, const struct trace *b)
+static double distance(const struct course *a, const struct course *b)
 {
 	double d = 0;
 
@@ -18,24 +18,24 @@ static double distance(const struct trace *a, const struct trace *b)
 	return d;
 }
 
-static void one_run(struct oracle_setup p, const struct manner *how, int d, struct trace *trace)
+static void one_run(struct oracle_setup p, const struct manner *how, int d, struct course *trace)
 {
 	p.seed = 42;
-	trace_open(trace, how->steps, KIT_N);
+	course_open(trace, how->steps, KIT_N);
 	kit_train(&kits[d], &p, "model", "size", how, trace);
 }
 
 /* Of one setup to another: the farthest that two models ever are from each other. */
 static double between(struct oracle_setup a, struct oracle_setup b, const struct manner *how)
 {
-	struct trace one, other;
+	struct course one, other;
 	double d;
 
 	one_run(a, how, 0, &one);
 	one_run(b, how, 1, &other);
 	d = distance(&one, &other);
-	trace_close(&one);
-	trace_close(&other);
+	course_close(&one);
+	course_close(&other);
 	return d;
 }
 
@@ -53,7 +53,7 @@ static bool refused(const struct oracle_setup *p, const char *word)
 }
 
 /* SGD on one worker, by a loop that knows no workers at all; the oracle's problem and rates. */
-static double from_sgd(const struct oracle_setup *setup_, const struct trace *trace)
+static double from_sgd(const struct oracle_setup *setup_, const struct course *trace)
 {
 	struct oracle_setup p = *setup_;
 	double x[KIT_N], v[KIT_N] = { 0 }, g[KIT_N], error = 0;
@@ -97,18 +97,18 @@ static void test_corrections(void)
 			struct manner how = { .steps = warmup ? 1 + PERIOD * (round - 1) : PERIOD * round, .batch = uneven };
 			struct oracle_setup p = vrl(PERIOD, round % 3, warmup);
 			double all[KIT_N], most = 0;
-			struct trace trace;
+			struct course trace;
 
 			one_run(p, &how, round % 2, &trace);
 			for (int64_t j = 0; j < KIT_N; j++) {
-				all[j] = p.weight[R] * trace_state(&trace, "correction")[j];
-				most = worst(most, fabs(trace_state(&trace, "correction")[j]));
+				all[j] = p.weight[R] * course_state(&trace, "correction")[j];
+				most = worst(most, fabs(course_state(&trace, "correction")[j]));
 			}
 			comm_host_reduce(verdicts, all, KIT_N, REDUCE_SUM);
 			for (int64_t j = 0; j < KIT_N; j++)
 				sum = worst(sum, fabs(all[j]));
 			size = most_everywhere(most);
-			trace_close(&trace);
+			course_close(&trace);
 		}
 	all_ok(sum <= 1e-6 && (P == 1 || size > 1e-2), "vrl corrections: their weighted sum is at most %.1e, one of them %.1e", sum, size);
 }
@@ -128,12 +128,12 @@ static void test_vrl(void)
 		       optimizers[o].name, d);
 		if (P == 1) {
 			struct oracle_setup p = vrl(4, o, false);
-			struct trace trace;
+			struct course trace;
 
 			one_run(p, &how, o % 2, &trace);
 			d = from_sgd(&p, &trace);
 			all_ok(d <= BOUND, "one worker: vrl ≡ SGD, %s: %.1e", optimizers[o].name, d);
-			trace_close(&trace);
+			course_close(&trace);
 		}
 	}
 	for (int m = TOPK; m <= GTOPK; m++) {
@@ -178,7 +178,7 @@ static void test_stl_periods(void)
 	static const int64_t averaged[] = { 1, 2, 3, 5, 7, 9, 11, 13, 15 };
 	struct manner how = { .steps = 14, .batch = uneven };
 	struct oracle_setup p = stl(1, 1, 0, DENSE);
-	struct trace trace;
+	struct course trace;
 	bool good = true;
 
 	if (!wanted("stl periods"))
@@ -192,7 +192,7 @@ static void test_stl_periods(void)
 		i += due;
 	}
 	all_ok(good, "stl periods: growing by sqrt(2) from 1 they are 1, 1, 2, 2");
-	trace_close(&trace);
+	course_close(&trace);
 }
 
 /* ---- adaptive ---- */
@@ -295,14 +295,14 @@ static void claim_resumed(struct kit *k)
 	struct manner how = { .steps = STEPS, .batch = even }, first = how,
 	              second = { .steps = STEPS, .batch = even, .from = BREAK, .load = &saved, .log = keep_reason, .log_context = reason };
 	struct oracle_setup p = setup(&brief, DENSE, 1, 1, 1, even, "model", "none");
-	struct trace trace[3];
+	struct course trace[3];
 	bool same = true;
 
 	first.steps = BREAK;
 	first.save = &saved;
 	p.seed = 3;
 	for (int i = 0; i < 3; i++) {
-		trace_open(&trace[i], STEPS, KIT_N);
+		course_open(&trace[i], STEPS, KIT_N);
 		kit_train(k, &p, "model", "none", i == 0 ? &how : i == 1 ? &first : &second, &trace[i]);
 	}
 	for (int64_t i = BREAK * KIT_N; i < STEPS * KIT_N; i++)
@@ -310,7 +310,7 @@ static void claim_resumed(struct kit *k)
 	all_ok(same && saved.same, "adaptive, %s: saved and loaded, the same bits", k->driver);
 	all_ok(!strncmp(reason, "exchange", 8), "adaptive, %s: and the next decision goes by what was measured before: %s", k->driver, reason);
 	for (int i = 0; i < 3; i++)
-		trace_close(&trace[i]);
+		course_close(&trace[i]);
 	snapshot_free(&saved);
 }
 
@@ -351,7 +351,7 @@ static void test_acco_formulas(int o)
 	struct manner how = { .steps = STEPS, .batch = even, .look = true };
 	struct oracle_setup p = acco(o);
 	double theta[KIT_N], v[KIT_N] = { 0 }, x[KIT_N], g[2][KIT_N], error = 0, looks = 0;
-	struct trace trace;
+	struct course trace;
 
 	one_run(p, &how, o % 2, &trace);
 	p.seed = 42;
@@ -382,7 +382,7 @@ static void test_acco_formulas(int o)
 	}
 	all_ok(error <= BOUND && looks <= BOUND, "one worker: acco is theta~ and theta of the paper, %s: %.1e, consensus %.1e", optimizers[o].name, error,
 	       looks);
-	trace_close(&trace);
+	course_close(&trace);
 }
 
 /* Trains with gradients that do not depend on the model; pairs: with the mean of two of them a step. model: the consensus. */

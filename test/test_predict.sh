@@ -98,6 +98,8 @@ ok $? "what a slow network exposes is foretold: $(value delay predicted_exposed_
 run 1 alone && ! says '^forecast' && ! says 'was predicted' && ! grep -q predicted "$dir/alone/summary.json"; ok $? "one worker alone: nothing is said"
 run 2 gossip --set sync.algorithm=dpsgd --set topology.kind=gossip && ! says '^forecast'; ok $? "nor among neighbours, who take no compressor"
 run 3 ps --set sync.algorithm=ssgd --set topology.kind=ps && ! says '^forecast'; ok $? "nor over a server"
+run 2 still --set sync.algorithm=overlap-local --set sync.alpha=1.0 && says '^forecast' && [ "$(grep -c '^warning: sync.alpha = 1' "$dir/log")" = 1 ]
+ok $? "the algorithm's warnings come once, and not for each compressor that is looked at"
 run 2 acco --set sync.algorithm=acco && says '^\* none (dense)'; ok $? "dense is a choice, too"
 
 # ---- networks that are given ----

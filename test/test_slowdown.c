@@ -52,12 +52,11 @@ static void work(double seconds)
 }
 
 /* Seconds from the end of the work to the end of the pause; on a device that runs behind, less what the work takes. */
-static double pause_of(double factor, double seconds, double *counted)
+static double pause_in_step(struct slowdown s, int64_t step, double seconds, double *counted)
 {
-	struct slowdown s = { .factor = factor };
 	double begin, c;
 
-	slowdown_begin(&s, dev, compute);
+	slowdown_begin(&s, step, dev, compute);
 	begin = clock_now();
 	work(seconds);
 	begin = behind ? begin + seconds : clock_now();
@@ -68,6 +67,11 @@ static double pause_of(double factor, double seconds, double *counted)
 	return clock_now() - begin;
 }
 
+static double pause_of(double factor, double seconds, double *counted)
+{
+	return pause_in_step((struct slowdown){ .factor = factor }, 0, seconds, counted);
+}
+
 /* The work is processor time, so a busy machine can only make a pause longer. */
 static void test_length(double factor)
 {
@@ -76,6 +80,52 @@ static void test_length(double factor)
 	for (int i = 0; i < TRIES && least > 1.2 * want; i++)
 		least = fmin(least, pause_of(factor, 0.02, NULL));
 	ok(least > 0.95 * want && least <= 1.2 * want + 1e-3, "factor %g: 20 ms of computing, then a pause of %.1f ms", factor, 1e3 * least);
+}
+
+/* The pause of a step is as long as its own draw says. */
+static void test_jittered_length(void)
+{
+	struct slowdown s = { .factor = 1, .jitter = 2, .seed = 3 };
+	double least = INFINITY, want;
+	int64_t step = 0;
+
+	while (slowdown_factor(&s, step) < 2.5 || slowdown_factor(&s, step) > 4)
+		step++;
+	want = (slowdown_factor(&s, step) - 1) * 0.02;
+	for (int i = 0; i < TRIES && least > 1.2 * want; i++)
+		least = fmin(least, pause_in_step(s, step, 0.02, NULL));
+	ok(least > 0.95 * want && least <= 1.2 * want + 1e-3, "jitter: 20 ms of computing, then a pause of %.1f ms, of %.1f that were drawn",
+	   1e3 * least, 1e3 * want);
+}
+
+/* The numbers themselves: a half-normal distribution; other ones for another rank, step or seed; the same when asked again. */
+static void test_jitter(void)
+{
+	enum { DRAWS = 20000 };
+	struct slowdown s = { .factor = 3, .jitter = 0.5, .seed = 7, .rank = 2 }, other_rank = s, other_seed = s, even = s;
+	double sum = 0, squares = 0, least = INFINITY, mean, deviation;
+	int same = 0, again = 0;
+
+	other_rank.rank = 3;
+	other_seed.seed = 8;
+	even.jitter = 0;
+	for (int64_t t = 0; t < DRAWS; t++) {
+		double f = slowdown_factor(&s, t);
+
+		sum += f;
+		squares += f * f;
+		least = fmin(least, f);
+		again += f == slowdown_factor(&s, t);
+		same += f == slowdown_factor(&other_rank, t) || f == slowdown_factor(&other_seed, t) || f == slowdown_factor(&s, t + 1);
+	}
+	mean = sum / DRAWS;
+	deviation = sqrt(squares / DRAWS - mean * mean);
+	ok(fabs(mean / 3 - 1 - 0.5 * sqrt(2 / M_PI)) < 0.01 && fabs(mean - slowdown_mean(&s)) < 0.03,
+	   "factor 3, jitter 0.5: %.3f on average, 3 (1 + 0.5 sqrt(2 / pi)) = %.3f", mean, slowdown_mean(&s));
+	ok(fabs(deviation - 1.5 * sqrt(1 - 2 / M_PI)) < 0.02 && least >= 3 && least < 3.001, "  deviation %.3f, and never faster than the factor",
+	   deviation);
+	ok(again == DRAWS && same == 0, "  seed, rank and step decide, and nothing else");
+	ok(slowdown_factor(&even, 5) == 3 && slowdown_mean(&even) == 3, "without jitter the factor is what it is");
 }
 
 /* A pass that mostly waits for an event of the communication stream. */
@@ -89,7 +139,7 @@ static void test_waiting(void)
 		struct slowdown s = { .factor = 11 };
 		double begin = clock_now();
 
-		slowdown_begin(&s, dev, compute);
+		slowdown_begin(&s, 0, dev, compute);
 		work(0.004);
 		ops->call(comm, is_over, delay, sizeof(delay));
 		ops->record(event, comm);
@@ -139,6 +189,7 @@ static void test_progress(const char *driver)
 
 int main(void)
 {
+	test_jitter();
 	for (int d = 0; d < 2; d++) {
 		enum progress progress = d ? PROGRESS_HOOK : PROGRESS_THREAD;
 
@@ -149,6 +200,7 @@ int main(void)
 		test_length(3);
 		test_length(1.5);
 		test_length(1);
+		test_jittered_length();
 		if (!behind) {
 			test_waiting();
 			test_progress(d ? "hook" : "thread");

@@ -66,6 +66,13 @@ static void test_synthetic(void)
 	open_with(&d, "synthetic", NULL, "data.size=20", "data.channels=1");
 	ok(d.h == 20 && d.w == 20 && d.c == 1, "data.size and data.channels");
 	dataset_close(&d);
+	for (int i = 0; dataset_list[i]; i++) {
+		size_of(&d, dataset_list[i]->name);
+		ok(d.h > 0 && d.w == d.h && d.c > 0 && d.classes == 10 && d.train.count > d.test.count && d.test.count > 0 && !d.memory,
+		   "%s is %d x %d x %d, %lld + %lld, without opening it", dataset_list[i]->name, d.h, d.w, d.c, (long long)d.train.count,
+		   (long long)d.test.count);
+		dataset_close(&d);
+	}
 	open_with(&d, "synthetic", NULL, "data.classes=3", "data.test_images=100");
 	share = nearest_neighbour(&d);
 	ok(d.train.label[3] == 0 && d.train.label[5] == 2 && d.classes == 3, "data.classes");

@@ -40,6 +40,7 @@ ok $? "S-SGD has no use for it and says so"
 
 train 3 slow --set 'cluster.slowdown=[1, 1, 4]' && same iid slow; ok $? "a slower rank changes no bit"
 grep -q 'rank 2 .*slowed down x 4' "$dir/log"; ok $? "  it is told so"
+train 3 jittered --set cluster.jitter=0.5 && same iid jittered && grep -q 'slowed down x 1 (1 + 0.5 |z|)' "$dir/log"; ok $? "jitter changes none, either"
 train 2 long --set 'cluster.slowdown=[1, 1, 3]'; [ $? = 2 ] && grep -q 'lists 3 factors' "$dir/log"; ok $? "more factors than ranks are refused"
 
 # ---- batches by speed ----

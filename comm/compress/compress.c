@@ -79,8 +79,6 @@ void compress_bind(struct compress *c, struct comm *comm, const double *weight, 
 	c->comm = comm;
 	c->weight = weight;
 	c->n = n;
-	c->range = ranges;
-	c->ranges = count;
 	c->ops->bind(c, ranges, count);
 }
 
@@ -94,6 +92,14 @@ void compress_average(struct compress *c, const struct range *range, const float
 double compress_bytes(const struct compress *c, const struct range *range, int workers)
 {
 	return c->ops->range_bytes ? c->ops->range_bytes(c, range, workers) : c->ops->bytes(c, range->n, workers);
+}
+
+double compress_cost(const struct compress *c, const struct range *range, const struct cost_model *m)
+{
+	struct cost_model one = *m;
+
+	one.n = range->n;
+	return c->ops->range_cost ? c->ops->range_cost(c, range, m) : c->ops->cost(c, &one);
 }
 
 void compress_epoch(struct compress *c, int64_t epoch)

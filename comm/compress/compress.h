@@ -24,7 +24,8 @@ struct compress_ops {
 	const struct option *options;
 	bool only_sums;                 /* it needs nothing but comm_allreduce(): parameter servers do */
 	bool halves;                    /* its values can be sent as c->half says */
-	bool any_cut;                   /* the average does not depend on how the arena is cut: pieces may go as they become final */
+	bool any_cut;                   /* where between tensors the arena is cut makes no difference: pieces may go as they become final */
+	bool plain;                     /* it is the sum, element by element: also tensors, and all-reduces, can be taken apart */
 	size_t state_size;
 	int (*init)(struct compress *, const struct config *);          /* reads the keys; -1: error recorded. No device needed */
 	/* allocates on compress->comm's device: residuals, lists. ranges: all the ranges that average() will see */
@@ -47,6 +48,7 @@ struct compress_ops {
 	double (*bytes)(const struct compress *, int64_t n, int workers);       /* that a rank sends for a range of n, on average over the ranks */
 	double (*range_bytes)(const struct compress *, const struct range *, int workers);      /* instead, where the tensors matter */
 	double (*cost)(const struct compress *, const struct cost_model *);     /* seconds of communication for model->n floats */
+	double (*range_cost)(const struct compress *, const struct range *, const struct cost_model *);         /* instead, likewise */
 	void (*release)(struct compress *);                             /* (optional) */
 };
 
@@ -58,8 +60,6 @@ struct compress {
 	const double *weight;           /* w_i of every rank; owned by the sync */
 	bool per_bucket;                /* each bucket of the schedule by itself (else the whole model as one vector) */
 	int64_t n;                      /* of the whole arena */
-	const struct range *range;      /* what average() will see, for predictions; owned by the sync */
-	int ranges;
 	void *state;
 };
 
@@ -77,6 +77,7 @@ int compress_init(struct compress *, const struct config *);    /* by compress.m
 void compress_bind(struct compress *, struct comm *, const double *weight, const struct range *ranges, int count, int64_t n);
 void compress_average(struct compress *, const struct range *, const float *in, float *out);    /* with the injected delay */
 double compress_bytes(const struct compress *, const struct range *, int workers);      /* of one average of it, a rank */
+double compress_cost(const struct compress *, const struct range *, const struct cost_model *);         /* its seconds of communication */
 void compress_epoch(struct compress *, int64_t epoch);
 void compress_state(struct compress *, struct state_visitor *);
 void compress_release(struct compress *);

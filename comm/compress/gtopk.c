@@ -276,17 +276,16 @@ static double gtopk_bytes(const struct compress *c, int64_t n, int workers)
 	return ((double)power * rounds_up(power) * k * 8 + extra * (2 * k * 8 + k)) / workers;
 }
 
-/* Recursive doubling: log2 P alpha + 2 k log2 P beta in the paper's units of 4 bytes; a fold adds two more messages. A tree: twice that, up
- * and down. */
+/* Recursive doubling: log2 P alpha + 2 k log2 P beta in the paper's units of 4 bytes, more where workers of a node share its link; a fold adds
+ * two more messages and one of k bytes. A tree: twice that, up and down, and k bytes come down as well. */
 static double gtopk_cost(const struct compress *c, const struct cost_model *m)
 {
 	const struct gtopk *g = c->state;
-	double k = (double)sparsify_k(&g->base, m->n), message = m->latency + k * sizeof(struct sparse) * m->per_byte;
-	int power = largest_power(m->workers);
+	double k = (double)sparsify_k(&g->base, m->n), list = k * sizeof(struct sparse);
 
 	if (g->variant == RECURSIVE)
-		return (rounds_up(power) + (m->workers > power ? 2 : 0)) * message;
-	return rounds_up(m->workers) * (2 * message + (g->variant == TREE ? m->latency + k * m->per_byte : 0));
+		return doubling_cost(m, list) + doubling_guest_cost(m, k);
+	return tree_cost(m, list) + (g->variant == TREE ? tree_cost(m, k) / 2 : 0);
 }
 
 static void gtopk_release(struct compress *c)

@@ -24,7 +24,7 @@
  * told otherwise. With one node the dense part is all there is to send, yet only the top k is applied; with group = 1 this is top-k.
  *
  * Limits: one set of buffers and the same loop of exchanges for all; where one host's ranks could add faster than by messages (NVLink's
- * collectives), they do not. The prediction knows one kind of link.
+ * collectives), they do not.
  */
 #include "../../core/config.h"
 #include "sparsify.h"
@@ -181,14 +181,33 @@ static double hierarchical_bytes(const struct compress *c, int64_t n, int worker
 	return (4.0 * (double)n * (g - 1) + sizeof(struct sparse) * k * (workers - 1)) * nodes / workers;
 }
 
+struct inside {
+	int g, step;
+};
+
+static int member(const void *context, int rank)
+{
+	const struct inside *i = context;
+
+	return rank / i->g * i->g + (rank + i->step) % i->g;
+}
+
+/* The groups here need not be the cluster's nodes: what they share is counted. */
 static double hierarchical_cost(const struct compress *c, const struct cost_model *m)
 {
 	const struct hierarchical *h = c->state;
 	int g = members(h, m->workers), nodes = m->workers / g;
-	double list = (double)shard_k(h, m->n, g, 0) * sizeof(struct sparse);
+	double list = (double)shard_k(h, m->n, g, 0) * sizeof(struct sparse), seconds = 0;
+	struct inside i = { g, 1 };
 
-	return (g - 1) * (2 * m->latency + (4.0 * (double)m->n / g + nodes * list) * m->per_byte) +
-	       (nodes - 1) * (m->latency + list * m->per_byte);
+	for (; i.step < g; i.step++) {
+		int across = nodes == 1 ? cost_across_ring(m, i.step) : cost_across(m, member, &i);
+
+		seconds += cost_step(m, across, 4.0 * (double)m->n / g);
+	}
+	i.step = 1;     /* the lists go round in a ring */
+	seconds += (g - 1) * cost_step(m, cost_across(m, member, &i), nodes * list);
+	return seconds + (nodes - 1) * cost_step(m, nodes > 1 ? cost_across_ring(m, g) : 0, list);
 }
 
 static void hierarchical_release(struct compress *c)

@@ -60,6 +60,7 @@ const struct compress_ops compress_none = {
 	.paper = "dense fp32",
 	.only_sums = true,
 	.any_cut = true,
+	.plain = true,
 	.init = none_init,
 	.bind = none_bind,
 	.average = none_average,

@@ -253,9 +253,11 @@ static double oktopk_bytes(const struct compress *c, int64_t n, int workers)
 static double oktopk_cost(const struct compress *c, const struct cost_model *m)
 {
 	const struct oktopk *o = c->state;
-	double bytes = (double)room_of(sparsify_k(&o->base, m->n), m->workers) * sizeof(struct sparse);
+	double bytes = (double)room_of(sparsify_k(&o->base, m->n), m->workers) * sizeof(struct sparse), seconds = 0;
 
-	return (m->workers - 1) * (m->latency + bytes * m->per_byte) + ring_allgather_cost(m, bytes);
+	for (int distance = 1; distance < m->workers; distance++)
+		seconds += cost_step(m, cost_across_ring(m, distance), bytes);
+	return seconds + ring_allgather_cost(m, bytes);
 }
 
 static void oktopk_release(struct compress *c)

@@ -290,19 +290,12 @@ static double powersgd_range_bytes(const struct compress *c, const struct range 
 	return comm_allreduce_bytes(c->comm, (double)first, workers) + (second ? comm_allreduce_bytes(c->comm, (double)second, workers) : 0);
 }
 
-static double powersgd_cost(const struct compress *c, const struct cost_model *m)
+static double powersgd_range_cost(const struct compress *c, const struct range *range, const struct cost_model *m)
 {
-	double seconds = 0, floats = 0;
+	int64_t first, second;
 
-	for (int i = 0; i < c->ranges; i++) {
-		int64_t first, second;
-
-		sizes(c->state, &c->range[i], &first, &second);
-		seconds += comm_allreduce_cost(c->comm, m, 4.0 * (double)first);
-		seconds += second ? comm_allreduce_cost(c->comm, m, 4.0 * (double)second) : 0;
-		floats += (double)c->range[i].n;
-	}
-	return seconds * (double)m->n / floats;
+	sizes(c->state, range, &first, &second);
+	return comm_allreduce_cost(c->comm, m, 4.0 * (double)first) + (second ? comm_allreduce_cost(c->comm, m, 4.0 * (double)second) : 0);
 }
 
 static void powersgd_release(struct compress *c)
@@ -330,6 +323,6 @@ const struct compress_ops compress_powersgd = {
 	.average = powersgd_average,
 	.state = powersgd_state,
 	.range_bytes = powersgd_range_bytes,
-	.cost = powersgd_cost,
+	.range_cost = powersgd_range_cost,
 	.release = powersgd_release,
 };

@@ -20,7 +20,11 @@ const struct option sparsify_options[] = {
 int sparsify_init(struct sparsify *s, struct compress *c, const struct config *config)
 {
 	s->density = config_float(config, "compress.density");
-	s->warmups = config_list(config, "compress.warmup", s->warmup, (int)(sizeof(s->warmup) / sizeof(*s->warmup)));
+	s->warmups = config_list(config, "compress.warmup", s->warmup, SPARSIFY_WARMUPS);
+	if (s->warmups > SPARSIFY_WARMUPS) {
+		error("%s: compress.warmup has %d densities, and %d is the most", config_origin(config, "compress.warmup"), s->warmups, SPARSIFY_WARMUPS);
+		return hint("each holds for one epoch; behind the last one compress.density does");
+	}
 	c->per_bucket = !strcmp(config_string(config, "compress.scope"), "bucket");
 	sparsify_epoch(s, 0);
 	return 0;

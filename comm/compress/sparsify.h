@@ -6,8 +6,10 @@
 
 extern const struct option sparsify_options[];
 
+enum { SPARSIFY_WARMUPS = 32 };
+
 struct sparsify {
-	double density, warmup[32];     /* warmup[e]: density of epoch e, then `density` */
+	double density, warmup[SPARSIFY_WARMUPS];       /* warmup[e]: density of epoch e, then `density` */
 	int warmups;
 	double now;                     /* density in force */
 	float *residual;                /* arena of n */
@@ -19,7 +21,7 @@ struct sparsify {
 	void *work;
 };
 
-int sparsify_init(struct sparsify *, struct compress *, const struct config *);
+int sparsify_init(struct sparsify *, struct compress *, const struct config *);        /* -1: error recorded */
 void sparsify_bind(struct sparsify *, struct compress *, const struct range *, int count, int lists);
 void sparsify_epoch(struct sparsify *, int64_t epoch);
 int64_t sparsify_k(const struct sparsify *, int64_t n);         /* max(1, floor(density n)) */

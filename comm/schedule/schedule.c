@@ -11,7 +11,7 @@ const struct option schedule_policies[] = {
 	{ "split", OPTION_BOOL, "false", 0, 0, NULL, "ssgd: half of each all-reduce during backward, the other half during the next forward (DeAR)" },
 	{ "priority", OPTION_BOOL, "false", 0, 0, NULL, "ssgd: gradients that the next forward needs first overtake the others (P3)" },
 	{ "slice_mb", OPTION_FLOAT, "1.0", 0.0001, 10000, NULL, "priority: longest message, in megabytes; nothing overtakes inside of it" },
-	{ "backward_share", OPTION_FLOAT, "0.5", 0, 1000, NULL, "priority: share of the model that the network sends while backward runs" },
+	{ "backward_share", OPTION_FLOAT, "0.7", 0, 1000, NULL, "priority: share of the model that the network sends while backward runs" },
 	{ 0 },
 };
 

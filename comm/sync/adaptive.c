@@ -14,6 +14,8 @@
  * What is measured, over `every` rounds: seconds a step computes, which is wall time less what the compute stream waited for communication
  * (waited()); seconds an exchange keeps the communication stream busy (busy()). The host takes them where the merge is queued.
  *
+ * With cluster.clock = "virtual" all this is asked of the virtual clock: the periods are those of the modelled cluster, the same in every run.
+ *
  * All ranks must take the same period. Their figures, two numbers each, travel in front of the next average; a round later all ranks
  * hold the same, and decide the same: by the slowest computer (max), and by the shortest exchange, since whoever comes first to an
  * exchange also measures how long it waits for the last.
@@ -38,6 +40,7 @@
 #include "../../core/clock.h"
 #include "../../core/config.h"
 #include "../../core/die.h"
+#include "../../core/timeline.h"
 #include "sync.h"
 
 enum { PERIODS = 4096 };
@@ -126,7 +129,10 @@ static void adaptive_bind(struct sync *s)
 static struct clocks clocks_now(const struct sync *s)
 {
 	const struct stream_ops *stream = s->device->ops->stream;
+	struct timeline_account compute = timeline_account(s->compute), comm = timeline_account(s->comm->stream);
 
+	if (timeline_watches(s->compute))
+		return (struct clocks){ compute.now, compute.waited, comm.busy };
 	return (struct clocks){ clock_now(), stream->waited(s->compute), stream->busy(s->comm->stream) };
 }
 
@@ -148,7 +154,7 @@ static void pause_window(struct sync *s)
 	stream->sync(s->compute);
 	state->pause = clocks_now(s);
 	stream->sync(s->comm->stream);
-	state->pause.busy = stream->busy(s->comm->stream);
+	state->pause.busy = clocks_now(s).busy;
 	state->paused = true;
 }
 
@@ -178,12 +184,12 @@ static void merged(struct sync *s)
 
 	if (apart) {
 		stream->sync(s->comm->stream);
-		state->window.since.busy -= stream->busy(s->comm->stream);
+		state->window.since.busy -= clocks_now(s).busy;
 	}
 	sync_merged(s);
 	if (apart) {
 		stream->sync(s->comm->stream);
-		state->window.since.busy += stream->busy(s->comm->stream);
+		state->window.since.busy += clocks_now(s).busy;
 	}
 }
 

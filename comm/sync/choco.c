@@ -231,8 +231,11 @@ static double choco_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct choco *state = s->state;
 	double compute = m->forward + m->backward;
-	double comm = neighbours(state, m->workers, NULL) * s->pieces * m->latency + choco_bytes(s, m->workers) * m->per_byte;
+	double comm = 0;
 
+	for (int d = 1; d < m->workers; d++)
+		for (int i = 0; i < s->pieces && gossip_leads_to(&state->graph, m->workers, d); i++)
+			comm += cost_step(m, cost_across_ring(m, d), (double)s->compress.ops->wire(&s->compress, s->piece[i].n, false));
 	if (!state->overlap)
 		return compute + comm;
 	return compute > comm ? compute : comm;

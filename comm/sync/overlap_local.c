@@ -62,8 +62,6 @@ static int overlap_local_init(struct sync *s, const struct config *config)
 	s->alone = 2 * state->period;
 	state->alpha = (float)config_float(config, "sync.alpha");
 	state->beta = (float)config_float(config, "sync.beta");
-	if (state->alpha == 1)
-		warn("sync.alpha = 1 (%s): the model will stand still, each pull-back undoes the whole period", config_origin(config, "sync.alpha"));
 	return 0;
 }
 
@@ -71,6 +69,8 @@ static void overlap_local_bind(struct sync *s)
 {
 	struct overlap_local *state = s->state;
 
+	if (state->alpha == 1)          /* here, where a forecast of other compressors does not get to */
+		warn("sync.alpha = 1: the model will stand still, each pull-back undoes the whole period");
 	state->z = sync_vector(s);
 	state->v = sync_vector(s);
 	state->d = sync_vector(s);

@@ -74,6 +74,8 @@ void pays_predict(struct rival *all, int count, const struct cost_model *m)
 
 		r->step = step_of(r, m);
 		r->exposed = r->step - m->forward - m->backward;
+		if (r->exposed < 1e-9 * r->step)                /* rounding */
+			r->exposed = 0;
 		r->bytes = r->sync->ops->bytes(r->sync, m->workers);
 		r->wins = pays_where(r, &all[0], m);
 	}

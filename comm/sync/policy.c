@@ -92,5 +92,7 @@ double sync_merge_bytes(const struct sync *s, int workers)
 
 double sync_merged_cost(const struct sync *s, const struct cost_model *m)
 {
-	return vectors_sent(s) * comm_allreduce_cost(s->comm, m, 4.0 * (double)s->n);
+	int vectors = vectors_sent(s);
+
+	return vectors ? m->delay + vectors * comm_allreduce_cost(s->comm, m, 4.0 * (double)s->n) : 0;
 }

@@ -94,14 +94,13 @@ static double ssgd_bytes(const struct sync *s, int workers)
 	return sync_ranges_bytes(s, bucket, buckets, workers);
 }
 
-/* Buckets hide behind backward, but the last one leaves when it has ended. */
+/* Buckets hide behind backward, as far as they are final before its end. */
 static double ssgd_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct range *bucket;
 	int buckets = sync_buckets(s, m->workers, &bucket);
-	double comm = sync_ranges_cost(s, bucket, buckets, m), last = sync_ranges_cost(s, &bucket[buckets - 1], 1, m);
 
-	return m->forward + (comm > m->backward + last ? comm : m->backward + last);
+	return m->forward + sync_landed(s, bucket, buckets, m, 1);
 }
 
 static void ssgd_release(struct sync *s)

@@ -19,7 +19,7 @@
  * last bits are those of other slices of the same length, in whatever order they went. Where no bucket is longer than a slice, they are
  * those of S-SGD. lazy.h has what updates that come so late must mind.
  *
- * Costs no memory. Limits: dense sums only; the plan's (schedule/priority.c).
+ * Costs no memory. Limits: dense sums only; the plan's, whose backward_share is not measured (schedule/priority.c says why).
  */
 #include <stdlib.h>
 

@@ -129,7 +129,7 @@ static double split_cost(const struct sync *s, const struct cost_model *m)
 	const struct range *bucket;
 	int buckets = sync_buckets(s, m->workers, &bucket);
 	double half = sync_ranges_cost(s, bucket, buckets, m) / 2, first = sync_ranges_cost(s, &bucket[buckets - 1], 1, m) / 2;
-	double scattered = half > m->backward + first ? half : m->backward + first;
+	double scattered = sync_landed(s, bucket, buckets, m, 0.5);
 
 	return scattered + first + (m->forward > half - first ? m->forward : half - first);
 }

@@ -98,7 +98,7 @@ static int choose_variant(struct sync *s, const struct config *config)
 	}
 	if (!variant)
 		return refuse_schedule(config, key, "sync.algorithm", s->ops->name, "it is about gradients that are averaged in every step", "ssgd");
-	if (!s->compress.ops->any_cut || s->compress.per_bucket)
+	if (!s->compress.ops->plain)
 		return refuse_schedule(config, key, "compress.method", s->compress.ops->name, "only dense sums can be taken apart", "none");
 	if (strcmp(kind, "all-reduce"))
 		return refuse_schedule(config, key, "topology.kind", kind, "it takes apart all-reduces", "all-reduce");
@@ -177,8 +177,6 @@ static void cut_pieces(struct sync *s)
 		part += part_end == to;
 		bucket += bucket_end == to;
 	}
-	s->compress.range = s->piece;
-	s->compress.ranges = s->pieces;
 }
 
 void sync_cut(struct sync *s, struct range *part, int parts)
@@ -341,13 +339,24 @@ double sync_ranges_cost(const struct sync *s, const struct range *range, int cou
 {
 	double seconds = 0;
 
-	for (int i = 0; i < count; i++) {
-		struct cost_model one = *m;
-
-		one.n = range[i].n;
-		seconds += s->compress.ops->cost(&s->compress, &one) + m->kernels * (double)range[i].n / (double)s->n + m->delay;
-	}
+	for (int i = 0; i < count; i++)
+		seconds += compress_cost(&s->compress, &range[i], m) + m->kernels * (double)range[i].n / (double)s->n + m->delay;
 	return seconds;
+}
+
+double sync_landed(const struct sync *s, const struct range *range, int count, const struct cost_model *m, double share)
+{
+	double landed = 0;
+
+	for (int i = 0; i < count; i++) {
+		int64_t last = range[i].tensor - s->schedule.whole.tensor + range[i].tensors - 1;
+		double final = i == count - 1;
+
+		if (m->ready)
+			final = m->ready[last];
+		landed = fmax(landed, final * m->backward) + share * sync_ranges_cost(s, &range[i], 1, m);
+	}
+	return landed;
 }
 
 double sync_average_bytes(const struct sync *s, int workers) { return sync_ranges_bytes(s, s->piece, s->pieces, workers); }

@@ -148,6 +148,9 @@ double sync_average_cost(const struct sync *, const struct cost_model *);       
 int sync_buckets(const struct sync *, int workers, const struct range **bucket);
 double sync_ranges_bytes(const struct sync *, const struct range *, int count, int workers);
 double sync_ranges_cost(const struct sync *, const struct range *, int count, const struct cost_model *);
+/* When the last of these ranges has been averaged, counted from where backward begins: each leaves when its last gradient is final. share:
+ * of the time of an average, 1, or 0.5 for the first half of an all-reduce. */
+double sync_landed(const struct sync *, const struct range *, int count, const struct cost_model *, double share);
 /* Called in init by an algorithm that exchanges the arena in parts: the compressor sees nothing across their bounds. The parts cover
  * the arena, in order, each whole tensors; the array (xcalloc) is the sync's from then on. And the average of one of them. */
 void sync_cut(struct sync *, struct range *part, int parts);

@@ -13,7 +13,8 @@
  * the same bits, signs of zeros and NaNs included, without copying.
  *
  * Sent: m vectors by each of the 2^m ranks, one more by the q last and by their hosts: (2^m m + 2 q) / P on average.
- * Cost: (m + (2 if q > 0)) (alpha + n beta). Few latencies, whole vectors: for short ones.
+ * Cost: (m + (2 if q > 0)) (alpha + n beta). Few latencies, whole vectors: for short ones. From the distance on at which partners sit
+ * in another node, all workers of a node send across at once and share its link: beta counts as often as there are workers in it.
  */
 #include "allreduce.h"
 
@@ -90,11 +91,47 @@ static double vectors(int workers)
 	return ((double)power * rounds_of(power) + 2.0 * (workers - power)) / workers;
 }
 
-static double cost(const struct cost_model *m, double bytes)
-{
-	int power = largest_power(m->workers);
+struct pairs {
+	int workers, power, step;
+};
 
-	return (rounds_of(power) + (m->workers > power ? 2 : 0)) * (m->latency + bytes * m->per_byte);
+static int partner(const void *context, int rank)
+{
+	const struct pairs *p = context;
+
+	return rank < p->power ? rank ^ p->step : -1;
+}
+
+static int host(const void *context, int rank)
+{
+	const struct pairs *p = context;
+
+	return rank - p->power;
+}
+
+static int guest(const void *context, int rank)
+{
+	const struct pairs *p = context;
+
+	return rank + p->power < p->workers ? rank + p->power : -1;
+}
+
+double doubling_guest_cost(const struct cost_model *m, double bytes)
+{
+	struct pairs p = { .workers = m->workers, .power = largest_power(m->workers) };
+	int leave = cost_across(m, host, &p), enter = cost_across(m, guest, &p);
+
+	return m->workers > p.power ? cost_step(m, leave > enter ? leave : enter, bytes) : 0;
+}
+
+double doubling_cost(const struct cost_model *m, double bytes)
+{
+	struct pairs p = { .workers = m->workers, .power = largest_power(m->workers) };
+	double seconds = 2 * doubling_guest_cost(m, bytes);
+
+	for (p.step = 1; p.step < p.power; p.step *= 2)
+		seconds += cost_step(m, cost_across(m, partner, &p), bytes);
+	return seconds;
 }
 
 const struct allreduce_ops allreduce_doubling = {
@@ -103,5 +140,5 @@ const struct allreduce_ops allreduce_doubling = {
 	.run = doubling_run,
 	.work = work,
 	.vectors = vectors,
-	.cost = cost,
+	.cost = doubling_cost,
 };

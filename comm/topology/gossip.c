@@ -173,7 +173,41 @@ double gossip_messages(const struct gossip *g, int workers, bool directed)
 	return g->graph == GOSSIP_EXPONENTIAL && 1 << (int)rounds == workers ? (2 * rounds - 1) / rounds : 2;
 }
 
+struct meeting {
+	struct gossip *graph;
+	int64_t round;
+	bool back;
+};
+
+static int met(const void *context, int rank)
+{
+	const struct meeting *m = context;
+	struct gossip_peers peers = gossip_peers(m->graph, rank, m->round);
+
+	return m->back ? peers.from : peers.to;
+}
+
+/* The mean of a few rounds, after which most graphs begin anew. Who has nobody to meet does not wait. */
 double gossip_cost(const struct gossip *g, const struct cost_model *m, bool directed)
 {
-	return gossip_messages(g, m->workers, directed) * (m->latency + (double)m->n * sizeof(float) * m->per_byte);
+	enum { DRAWS = 16 };
+	int rounds = g->graph == GOSSIP_RING ? 1 : g->graph == GOSSIP_RANDOM ? DRAWS : log2_up(m->workers);
+	double bytes = (double)m->n * sizeof(float), seconds = 0;
+	struct gossip all = *g;
+	struct meeting meeting = { .graph = &all };
+
+	if (m->workers == 1)
+		return 0;
+	gossip_open(&all, m->workers);
+	for (; meeting.round < rounds; meeting.round++) {
+		struct gossip_peers first = gossip_peers(&all, 0, meeting.round);
+		bool both = !directed && !gossip_is_pairs(g) && first.to != first.from;
+
+		for (int way = 0; way <= both; way++) {
+			meeting.back = way;
+			seconds += cost_step(m, cost_across(m, met, &meeting), bytes);
+		}
+	}
+	gossip_close(&all);
+	return seconds / rounds * (gossip_is_pairs(g) ? (double)(m->workers - m->workers % 2) / m->workers : 1);
 }

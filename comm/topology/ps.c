@@ -16,6 +16,8 @@
  * Limits: a worker sends or receives, never both at once, and one server after the other; its link is used in one direction. The
  * servers' links are what all workers share: W workers take W/S times as long as one.
  */
+#include <math.h>
+
 #include "../../core/die.h"
 #include "../../core/range.h"
 #include "../../core/trace.h"
@@ -115,10 +117,17 @@ void ps_load(struct comm *comm, float *sum, int64_t n, int64_t clock, int64_t ta
 	trade(comm, (struct ps_request){ .kind = PS_LOAD, .type = DTYPE_F32, .clock = clock, .least = taken }, sum, sum, n, sizeof(float), NULL);
 }
 
-void ps_end(struct comm *comm)
+static void tell_all(struct comm *comm, enum ps_kind kind)
 {
 	for (int s = 0; s < comm->servers; s++)
-		ask(comm, s, &(struct ps_request){ .kind = PS_END });
+		ask(comm, s, &(struct ps_request){ .kind = (int16_t)kind });
+}
+
+void ps_rest(struct comm *comm) { tell_all(comm, PS_REST); }
+
+void ps_end(struct comm *comm)
+{
+	tell_all(comm, PS_END);
 	comm->device->ops->stream->sync(comm->stream);
 }
 
@@ -136,7 +145,11 @@ double ps_bytes(int64_t n, int servers)
 
 double ps_cost(const struct cost_model *m, double bytes_up, double bytes_down, int servers)
 {
-	double share = (double)m->workers / servers;
+	int group = m->per_node > 1 ? m->per_node : 1, links = (servers + group - 1) / group;
+	double share = fmax((double)m->workers / links, m->workers < group ? m->workers : group);
+	bool inside = m->workers + servers <= group;
 
-	return 2 * m->latency + (bytes_up + bytes_down) * m->per_byte * (share > 1 ? share : 1);
+	if (inside)
+		return 2 * m->intra_latency + (bytes_up + bytes_down) * m->intra_per_byte * fmax((double)m->workers / servers, 1);
+	return 2 * m->latency + (bytes_up + bytes_down) * m->per_byte * share;
 }

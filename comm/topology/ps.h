@@ -60,10 +60,13 @@ void ps_total(struct comm *, float *out, int64_t n);
 /* A round: servers hold `sum` from now on (the same of all workers, as ps_total() gave it), this worker's clock, and how many samples they
  * have given tickets for. A ticket for 0 steps tells the latter. */
 void ps_load(struct comm *, float *sum, int64_t n, int64_t clock, int64_t taken);
+/* Virtual clock only: this worker is going to wait for others, who may need a server first. Until it asks again, servers do not wait for it. */
+void ps_rest(struct comm *);
 void ps_end(struct comm *);             /* this worker is done: ps_serve() returns when all have said so. The host waits */
 
 double ps_bytes(int64_t n, int servers);        /* that a worker sends with a vector of n floats: itself and the requests in front */
-/* Seconds of one vector there and back: all workers share the servers' links, one direction after the other. */
+/* Seconds of one vector there and back, one direction after the other: all workers share the links of the servers' nodes, and those of a
+ * node its own. */
 double ps_cost(const struct cost_model *, double bytes_up, double bytes_down, int servers);
 
 /* ---- servers ---- */

@@ -11,17 +11,18 @@ enum ps_kind {
 	PS_PUSH,                /* payload n floats, added at once; answer, if uses > 0: what the server holds */
 	PS_LOAD,                /* a round: payload n floats, the same of all: what the server holds from now on; answer: that */
 	PS_TICKET,              /* answer: a ticket */
+	PS_REST,                /* no answer */
 	PS_END,
 };
 
 /* Between machines of one kind, as all messages here. */
 struct ps_request {
-	int32_t kind, type, op, uses;
+	int16_t kind, traced;   /* traced: the worker's trace is on: what it asks for is kept in the server's, too */
+	int32_t type, op, uses;
 	int64_t n;              /* of the shard */
 	int64_t clock, least;   /* PS_LOAD: of that worker from now on; samples of all tickets */
 	int64_t until;          /* the last server answers with a ticket for `uses` steps of `batch` samples, too; 0: it does not */
 	int64_t batch;
-	int64_t traced;         /* the worker's trace is on: what it asks for is kept in the server's, too */
 };
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * A parameter server (ps.h): one loop over requests.
  *
- *     forever:  take the request that comes first, workers taking turns
+ *     forever:  take the request that comes first, workers taking turns; by the virtual clock (wire.h): that was sent first
  *       round   keep its payload; add up what has come of the ranks 0, 1, … without a gap. When all have asked: answer all
  *       push    sum += payload;  clock of that worker += 1;  answer the waiting reads whose `least` the slowest clock has reached
  *       ticket  if taken < until: the next steps of it, up to `uses`;  taken += their samples
@@ -19,12 +19,14 @@
  * Limits: an update is received, added, and answers are sent, one after the other; a server uses one core and one direction of
  * its link, and whoever is slow to take a long answer (the hook drives his messages) holds up the others.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../core/die.h"
 #include "../../core/trace.h"
+#include "../wire.h"
 #include "ps_request.h"
 
 struct client {
@@ -34,6 +36,9 @@ struct client {
 	bool waits;
 	int64_t clock;
 	int64_t seen;           /* updates of others in what it read last */
+	bool rests;             /* it is not going to ask anything before others have gone on */
+	bool pending;           /* what it asks has been received, and is not handled yet */
+	double asked;           /* when it began to ask, by the virtual clock; NAN: it keeps no time now */
 };
 
 struct server {
@@ -46,6 +51,7 @@ struct server {
 	int64_t taken;          /* samples of all steps that tickets were given for */
 	int in_round, added;    /* workers that have asked in the round under way; whose payload is in the sum */
 	bool *open;             /* workers that have not ended; what comes of the others is for the next ps_serve() */
+	bool *awaited;          /* of them, those whose next request has not come yet, but may */
 	int ended;
 	struct ps_record *record;
 	ps_log_fn *log;
@@ -56,7 +62,7 @@ static const struct device_ops *device(const struct server *v) { return v->comm-
 
 static int64_t payload(const struct ps_request *r)
 {
-	return r->kind == PS_TOTAL || r->kind == PS_TICKET || r->kind == PS_END ? 0 : r->n * (int64_t)dtype_size((enum dtype)r->type);
+	return r->kind == PS_TOTAL || r->kind == PS_TICKET || r->kind == PS_REST || r->kind == PS_END ? 0 : r->n * (int64_t)dtype_size((enum dtype)r->type);
 }
 
 static void note_arrival(const struct server *v, const char *what, int worker, int64_t clock)
@@ -104,32 +110,87 @@ static void begin_request(const struct server *v, const struct ps_request *r, in
 {
 	static const char *const name[] = {
 		[PS_REDUCE] = "all-reduce", [PS_ORDERED] = "push in order", [PS_TOTAL] = "read all", [PS_PUSH] = "push",
-		[PS_LOAD] = "load", [PS_TICKET] = "ticket", [PS_END] = "end",
+		[PS_LOAD] = "load", [PS_TICKET] = "ticket", [PS_REST] = "rest", [PS_END] = "end",
 	};
 
 	trace_on(v->comm->device, r->traced);
 	trace_begin(v->comm->stream, name[r->kind], "worker", worker);
 }
 
+/* Returns how many of them are sure to ask, whatever we do. */
+static int count_awaited(struct server *v)
+{
+	int sure = 0;
+
+	for (int w = 0; w < v->comm->size; w++) {
+		v->awaited[w] = v->open[w] && !v->client[w].waits && !v->client[w].pending;
+		sure += v->awaited[w] && !v->client[w].rests;
+	}
+	return sure;
+}
+
 /* The request that comes first, with its payload. Returns whose it is. */
-static int take(struct server *v, int turn)
+static int receive(struct server *v, int turn)
 {
 	struct comm *comm = v->comm;
-	int worker = comm_wait_any(comm, v->open, turn);
+	int worker = comm_wait_any(comm, v->awaited, turn);
 	struct client *c = &v->client[worker];
 
-	CHECK(!c->waits);
 	comm_exchange(comm, -1, NULL, 0, worker, comm->work, sizeof(*v->request));
 	device(v)->mem->copy(comm->stream, v->request, comm->work, sizeof(*v->request), COPY_TO_HOST);
 	device(v)->stream->sync(comm->stream);
 	c->asks = *v->request;
-	begin_request(v, &c->asks, worker);
+	if (wire_orders(comm))
+		c->asked = wire_heard(comm);
+	else
+		begin_request(v, &c->asks, worker);
 	if (payload(&c->asks)) {
 		c->slot = reserve(v, c->slot, &c->slot_bytes, payload(&c->asks));
 		comm_exchange(comm, -1, NULL, 0, worker, c->slot, payload(&c->asks));
+		if (wire_orders(comm))          /* nobody drives the stream while we wait for somebody else, who may wait for this one */
+			device(v)->stream->sync(comm->stream);
 	}
 	v->record->requests++;
 	return worker;
+}
+
+/* a was asked before b; who keeps no time comes first, ranks in their order. */
+static bool earlier(const struct client *a, const struct client *b) { return isnan(a->asked) ? !isnan(b->asked) : a->asked < b->asked; }
+
+/* By the virtual clock, what was asked first comes first: as soon as everybody who is going to ask something has done so. */
+static int take_earliest(struct server *v)
+{
+	struct comm *comm = v->comm;
+	int first = -1, pending = 0;
+
+	for (int w = 0; w < comm->size; w++)
+		pending += v->client[w].pending;
+	wire_mute(comm, true);
+	while (count_awaited(v) || !pending) {
+		struct client *c = &v->client[receive(v, 0)];
+
+		c->rests = c->asks.kind == PS_REST;
+		c->pending = !c->rests;
+		pending += c->pending;
+	}
+	for (int w = 0; w < comm->size; w++)
+		if (v->client[w].pending && (first < 0 || earlier(&v->client[w], &v->client[first])))
+			first = w;
+	v->client[first].pending = false;
+	begin_request(v, &v->client[first].asks, first);
+	if (isnan(v->client[first].asked))
+		return first;
+	wire_mute(comm, false);
+	wire_take_in(comm, first, v->client[first].asked, (int64_t)sizeof(*v->request) + payload(&v->client[first].asks));
+	return first;
+}
+
+static int take(struct server *v, int turn)
+{
+	if (wire_orders(v->comm))
+		return take_earliest(v);
+	CHECK(count_awaited(v));
+	return receive(v, turn);
 }
 
 /* ---- answering ---- */
@@ -285,6 +346,7 @@ void ps_serve(struct comm *comm, struct ps_record *record, ps_log_fn *log, void 
 	v.open = xcalloc((size_t)comm->size, sizeof(*v.open));
 	for (int w = 0; w < comm->size; w++)
 		v.open[w] = true;
+	v.awaited = xcalloc((size_t)comm->size, sizeof(*v.awaited));
 	v.request = mem->alloc_host(comm->device, sizeof(*v.request));
 	for (int worker = -1; v.ended < comm->size;) {
 		worker = take(&v, (worker + 1) % comm->size);
@@ -304,5 +366,6 @@ void ps_serve(struct comm *comm, struct ps_record *record, ps_log_fn *log, void 
 	mem->free(comm->device, v.sum);
 	mem->free_host(comm->device, v.request);
 	free(v.open);
+	free(v.awaited);
 	free(v.client);
 }

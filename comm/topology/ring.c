@@ -116,7 +116,7 @@ int64_t ring_allreduce_elements(int64_t n, int size, int rank)
 
 double ring_allreduce_cost(const struct cost_model *m, double bytes)
 {
-	return 2.0 * (m->workers - 1) * (m->latency + bytes / m->workers * m->per_byte);
+	return 2.0 * (m->workers - 1) * cost_step(m, cost_across_ring(m, 1), bytes / m->workers);
 }
 
 void ring_allgather(struct comm *comm, void *buffer, int64_t bytes)
@@ -131,7 +131,7 @@ void ring_allgather(struct comm *comm, void *buffer, int64_t bytes)
 
 double ring_allgather_cost(const struct cost_model *m, double bytes)
 {
-	return (m->workers - 1) * (m->latency + bytes * m->per_byte);
+	return (m->workers - 1) * cost_step(m, cost_across_ring(m, 1), bytes);
 }
 
 static size_t work(const struct comm *comm, int64_t n, enum dtype type) { return ring_work(n, comm->size, type); }

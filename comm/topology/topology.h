@@ -62,4 +62,9 @@ void ring_gather_chunks(struct comm *, void *buffer, int64_t n, enum dtype);
 void ring_allgather(struct comm *, void *buffer, int64_t bytes);
 double ring_allgather_cost(const struct cost_model *, double bytes);    /* of one block: (P-1) (alpha + bytes beta) */
 
+/* Seconds of the other patterns, with so many bytes in every message: recursive doubling, up a tree and down again. */
+double doubling_cost(const struct cost_model *, double bytes);
+double doubling_guest_cost(const struct cost_model *, double bytes);    /* of one more message between guests and hosts; P = 2^m: 0 */
+double tree_cost(const struct cost_model *, double bytes);
+
 #endif

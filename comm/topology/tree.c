@@ -12,6 +12,8 @@
  *
  * Sent: every rank but the first sends its vector up once and is sent the result once: 2 (P-1)/P vectors on average, as the ring; but
  * rank 0 sends and receives log2 P of them. Cost: 2 ceil(log2 P) (alpha + n beta), less where segments follow one another up the tree.
+ * Of `step` neighbours one sends in a row of the drawing: no two of a node cross its link at the same time. Where nodes are multiples of
+ * 2 step workers, none does.
  */
 #include "allreduce.h"
 
@@ -78,9 +80,14 @@ static size_t work(const struct comm *comm, int64_t n, enum dtype type)
 
 static double vectors(int workers) { return 2.0 * (workers - 1) / workers; }
 
-static double cost(const struct cost_model *m, double bytes)
+double tree_cost(const struct cost_model *m, double bytes)
 {
-	return 2.0 * tree_depth(m->workers) * (m->latency + bytes * m->per_byte);
+	int group = m->per_node > 1 ? m->per_node : 1;
+	double seconds = 0;
+
+	for (int step = 1; step < m->workers; step *= 2)
+		seconds += cost_step(m, m->workers > group && group % (2 * step) ? 1 : 0, bytes);
+	return 2 * seconds;
 }
 
 const struct allreduce_ops allreduce_tree = {
@@ -89,5 +96,5 @@ const struct allreduce_ops allreduce_tree = {
 	.run = tree_run,
 	.work = work,
 	.vectors = vectors,
-	.cost = cost,
+	.cost = tree_cost,
 };

@@ -1,11 +1,14 @@
-# What the tables of this folder share; sourced. Options, trainings that are not repeated once they are finished, rows of a table. The
-# training: resnet20 on 10,000 images of CIFAR-10, 3 epochs of SGD, S-SGD's learning rate.
+# What the tables of this folder and scripts/figures share; sourced. Options, trainings that are not repeated once they are finished, rows of
+# a table. The training: resnet20 on 10,000 images of CIFAR-10, 3 epochs of SGD, S-SGD's learning rate.
 # shellcheck shell=sh
 #
-# Sourced with $usage (the lines of the script's head that are its help) set; $rows: the parts of its table. Sets dir seeds workers list.
+# Sourced with $usage (the lines of the script's head that are its help) set; $rows: the parts of its table; $own: further options that set a
+# variable of that name. Sets dir self seeds workers list. How ranks are started, launch(), may be another one afterwards.
 set -eu
+self=scripts/$(basename "$(cd "$(dirname "$0")" && pwd)")/$(basename "$0")
 cd "$(dirname "$0")/../.."
 seeds='1 2 3' workers=4 minutes='' again='' plan='' sets='' list=''
+usage() { sed -n 's/^# \{0,1\}//; '"$usage" "$self" >&2; exit 2; }
 for argument; do
 	case $argument in
 	--dir=*) dir=${argument#*=} ;;
@@ -16,7 +19,11 @@ for argument; do
 	--rows=*) rows=${argument#*=} ;;
 	--again) again=1 ;;
 	--plan) plan=1 ;;
-	-*) sed -n 's/^# \{0,1\}//; '"$usage" "scripts/tables/$(basename "$0")" >&2; exit 2 ;;
+	--*=*)
+		name=${argument%%=*}
+		case " ${own:-} " in *" ${name#--} "*) eval "${name#--}=\${argument#*=}" ;; *) usage ;; esac
+		;;
+	-*) usage ;;
 	*=*) sets="$sets
 $argument" ;;
 	*) echo "$argument is neither an option nor KEY=VALUE" >&2; exit 2 ;;
@@ -28,6 +35,10 @@ mkdir -p "$dir"
 began=$(date +%s) longest=0 left=0 failed=0
 
 has_row() { case ,$rows, in *,"$1",*) return 0 ;; *) return 1 ;; esac; }
+
+launch() {      # RANKS PROGRAM…
+	mpirun --oversubscribe --bind-to none -np "$@"
+}
 
 # Would a run that takes as long as the longest so far end in time?
 in_time() { [ -z "$minutes" ] || [ $(($(date +%s) - began + longest)) -lt $((60 * minutes)) ]; }
@@ -65,7 +76,7 @@ train() {
 	done
 	echo "# $run" >&2
 	start=$(date +%s) status=0
-	mpirun -np "$ranks" --oversubscribe --bind-to none ./cocod-train "$@" cocod.cfg.example >"$run.log" 2>&1 || status=$?
+	launch "$ranks" ./cocod-train "$@" cocod.cfg.example >"$run.log" 2>&1 || status=$?
 	took=$(($(date +%s) - start))
 	[ $took -le $longest ] || longest=$took
 	rm -f "$run.failed"

@@ -66,13 +66,13 @@ static inline void oracle_acco_step(struct oracle *o)
 static inline double oracle_acco_consensus(const struct oracle *o, int64_t j) { return o->z[j]; }
 
 /* theta - lr/2 (averages that are in no update yet + sum w_i e_i) = x_0 - sum w_i lr/2 g_i */
-static inline double oracle_acco_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_acco_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
-	double waits = trace_state(t, "early")[j] + trace_state(t, "residual")[j];
+	double waits = course_state(t, "early")[j] + course_state(t, "residual")[j];
 
 	if ((t->steps - 1) % 2)
-		waits += trace_state(t, "late")[j];
-	return trace_state(t, "reference")[j] + t->moved[j] / 2 - p->lr / 2 * waits;
+		waits += course_state(t, "late")[j];
+	return course_state(t, "reference")[j] + t->moved[j] / 2 - p->lr / 2 * waits;
 }
 
 static inline bool oracle_acco_worth_holds(const struct oracle_setup *p, int64_t steps)

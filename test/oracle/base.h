@@ -70,7 +70,7 @@ struct oracle {
 	double gap;                     /* the narrowest choice so far */
 };
 
-struct trace;
+struct course;
 struct rng;
 
 /* One compressor, in a file of its own, compress_NAME.h, written from its paper. */
@@ -111,7 +111,7 @@ struct oracle_algorithm {
 	double (*bytes_per_step)(const struct oracle_setup *, double unit);
 	/* What nothing may get lost of, at j, of this rank: sum_i w_i worth_i = x_0 for plain SGD, `moved` being sum_t lr g. (optional);
 	 * worth_holds(), if given, says for which settings. */
-	double (*worth)(const struct oracle_setup *, const struct trace *, int64_t j);
+	double (*worth)(const struct oracle_setup *, const struct course *, int64_t j);
 	bool (*worth_holds)(const struct oracle_setup *, int64_t steps);
 };
 

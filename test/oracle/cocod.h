@@ -48,10 +48,10 @@ static inline void oracle_cocod_step(struct oracle *o)
 }
 
 /* sum w_i (x_i + average - sent_i + e_i) = x_0 - sum w_i lr g_i */
-static inline double oracle_cocod_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_cocod_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
 	(void)p;
-	return trace_x(t, j) + t->moved[j] + trace_state(t, "average")[j] - trace_state(t, "sent")[j] + trace_state(t, "residual")[j];
+	return course_x(t, j) + t->moved[j] + course_state(t, "average")[j] - course_state(t, "sent")[j] + course_state(t, "residual")[j];
 }
 
 static const struct oracle_algorithm oracle_cocod = {

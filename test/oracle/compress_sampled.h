@@ -28,6 +28,24 @@ static inline int64_t oracle_threshold_element(const double *v, int64_t from, in
 	return k < n ? element : -1;
 }
 
+/* Of v in [from, from + n): what reaches the threshold and is not 0, the k largest if more than k do; goes to c, which has room for n. */
+static inline int64_t oracle_choose_sampled(struct oracle *o, const double *v, int64_t from, int64_t n, int64_t k, struct candidate *c)
+{
+	int64_t count = 0, element = oracle_threshold_element(v, from, n, k);
+	double bound = element < 0 ? 0 : fabs(v[element]);
+
+	for (int64_t j = from; j < from + n; j++) {
+		if (v[j] != 0 && fabs(v[j]) >= bound)
+			c[count++] = (struct candidate){ v[j], j };
+		if (v[j] != 0 && bound > 0 && j != element && fabs(fabs(v[j]) - bound) < o->gap)
+			o->gap = fabs(fabs(v[j]) - bound);
+	}
+	if (count <= k)
+		return count;
+	choose(o, c, count, k);
+	return k;
+}
+
 static inline void oracle_sampled_average(struct oracle *o, int r, double *const in[], double *out)
 {
 	const struct oracle_setup *set = o->set;
@@ -36,23 +54,12 @@ static inline void oracle_sampled_average(struct oracle *o, int r, double *const
 
 	memset(out + from, 0, (size_t)n * sizeof(double));
 	for (int i = 0; i < set->workers; i++) {
-		double *v = o->residual[i], bound;
-		int64_t count = 0, element;
+		double *v = o->residual[i];
+		int64_t count;
 
 		for (int64_t j = from; j < from + n; j++)
 			v[j] += in[i][j];
-		element = oracle_threshold_element(v, from, n, k);
-		bound = element < 0 ? 0 : fabs(v[element]);
-		for (int64_t j = from; j < from + n; j++) {
-			if (v[j] != 0 && fabs(v[j]) >= bound)
-				c[count++] = (struct candidate){ v[j], j };
-			if (v[j] != 0 && bound > 0 && j != element && fabs(fabs(v[j]) - bound) < o->gap)
-				o->gap = fabs(fabs(v[j]) - bound);
-		}
-		if (count > k) {
-			choose(o, c, count, k);
-			count = k;
-		}
+		count = oracle_choose_sampled(o, v, from, n, k, c);
 		for (int64_t j = 0; j < count; j++)
 			oracle_send(o, i, c[j].index, c[j].v, out);
 	}

@@ -61,7 +61,7 @@ static inline void oracle_diloco_step(struct oracle *o)
 	oracle_merged(o);
 }
 
-static inline double oracle_diloco_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_diloco_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
 	return oracle_outer_worth(t, j, p->key[DILOCO_LR], p->key[DILOCO_MOMENTUM], p->key[DILOCO_MOMENTUM]);
 }

@@ -86,10 +86,10 @@ static inline double oracle_dpsgd_bytes_per_step(const struct oracle_setup *p, d
 }
 
 /* sum w_i x_i = x_0 - sum w_i lr g_i */
-static inline double oracle_dpsgd_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_dpsgd_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
 	(void)p;
-	return trace_x(t, j) + t->moved[j];
+	return course_x(t, j) + t->moved[j];
 }
 
 static const struct oracle_algorithm oracle_dpsgd = {

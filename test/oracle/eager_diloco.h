@@ -70,10 +70,10 @@ static inline void oracle_eager_step(struct oracle *o)
 }
 
 /* As DiLoCo's, but that a worker's last round began at its start, and the average of that round is still on its way. */
-static inline double oracle_eager_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_eager_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
 	double lr = p->key[DILOCO_LR], momentum = p->key[DILOCO_MOMENTUM];
-	double early = trace_state(t, "start")[j] - trace_state(t, "reference")[j] + trace_state(t, "average")[j];
+	double early = course_state(t, "start")[j] - course_state(t, "reference")[j] + course_state(t, "average")[j];
 
 	return oracle_outer_worth(t, j, lr, momentum, momentum) - lr / (1 - momentum) * early;
 }

@@ -44,11 +44,11 @@ static inline void oracle_easgd_step(struct oracle *o)
 static inline double oracle_easgd_consensus(const struct oracle *o, int64_t j) { return o->z[j]; }
 
 /* P sum w_i (x_i + lr g_i so far) + z + beta (average + e) = (P + 1) x_0 */
-static inline double oracle_easgd_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_easgd_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
-	double centre = trace_state(t, "reference")[j] + p->key[EASGD_BETA] * (trace_state(t, "average")[j] + trace_state(t, "residual")[j]);
+	double centre = course_state(t, "reference")[j] + p->key[EASGD_BETA] * (course_state(t, "average")[j] + course_state(t, "residual")[j]);
 
-	return (p->workers * (trace_x(t, j) + t->moved[j]) + centre) / (p->workers + 1);
+	return (p->workers * (course_x(t, j) + t->moved[j]) + centre) / (p->workers + 1);
 }
 
 static const struct oracle_algorithm oracle_easgd = {

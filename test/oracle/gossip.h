@@ -6,7 +6,7 @@
 #ifndef ORACLE_GOSSIP_H
 #define ORACLE_GOSSIP_H
 
-#include "trace.h"
+#include "course.h"
 
 enum oracle_graph { ORACLE_RING, ORACLE_EXPONENTIAL, ORACLE_SHUFFLE_EXCHANGE, ORACLE_GRAPHS };
 

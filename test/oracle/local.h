@@ -2,7 +2,7 @@
 #ifndef ORACLE_LOCAL_H
 #define ORACLE_LOCAL_H
 
-#include "trace.h"
+#include "course.h"
 
 /* x_i <- optimizer(x_i, g_i) */
 static inline void oracle_local_steps(struct oracle *o)
@@ -48,10 +48,10 @@ static inline void oracle_local_step(struct oracle *o)
 }
 
 /* sum w_i (x_i + e_i) = x_0 - sum w_i lr g_i */
-static inline double oracle_local_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_local_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
 	(void)p;
-	return trace_x(t, j) + t->moved[j] + trace_state(t, "residual")[j];
+	return course_x(t, j) + t->moved[j] + course_state(t, "residual")[j];
 }
 
 static const struct oracle_algorithm oracle_local = {

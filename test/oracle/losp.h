@@ -65,11 +65,11 @@ static inline void oracle_losp_step(struct oracle *o)
 }
 
 /* sum w_i (server + in flight + e_i + own progress, which is x_i - server - lambda sent_i) = x_0 - sum w_i lr g_i */
-static inline double oracle_losp_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_losp_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
 	double lambda = p->key[LOSP_LAMBDA];
 
-	return trace_x(t, j) + t->moved[j] - lambda * trace_state(t, "sent")[j] + trace_state(t, "average")[j] + trace_state(t, "residual")[j];
+	return course_x(t, j) + t->moved[j] - lambda * course_state(t, "sent")[j] + course_state(t, "average")[j] + course_state(t, "residual")[j];
 }
 
 static const struct oracle_algorithm oracle_losp = {

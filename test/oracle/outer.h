@@ -13,11 +13,11 @@
  *
  * and sum D is all that the workers have moved, but for what they went since the last round and what is in the residuals.
  */
-static inline double oracle_outer_worth(const struct trace *t, int64_t j, double lr, double momentum, double look)
+static inline double oracle_outer_worth(const struct course *t, int64_t j, double lr, double momentum, double look)
 {
-	double z = trace_state(t, "reference")[j], in = t->moved[j] + trace_x(t, j) - z - trace_state(t, "residual")[j];
+	double z = course_state(t, "reference")[j], in = t->moved[j] + course_x(t, j) - z - course_state(t, "residual")[j];
 
-	return z + lr / (1 - momentum) * (in - momentum * look * trace_state(t, "outer_momentum")[j]);
+	return z + lr / (1 - momentum) * (in - momentum * look * course_state(t, "outer_momentum")[j]);
 }
 
 #endif

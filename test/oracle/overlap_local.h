@@ -67,12 +67,12 @@ static inline void oracle_overlap_step(struct oracle *o)
 }
 
 /* (1 - alpha) sum w_i (x_i + lr g_i so far) + alpha (z + average + e) - alpha beta (z - v) = (1 - alpha beta) x_0 */
-static inline double oracle_overlap_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_overlap_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
-	double alpha = p->key[OVERLAP_ALPHA], beta = p->key[OVERLAP_BETA], z = trace_state(t, "reference")[j];
-	double waits = trace_state(t, "average")[j] + trace_state(t, "residual")[j];
+	double alpha = p->key[OVERLAP_ALPHA], beta = p->key[OVERLAP_BETA], z = course_state(t, "reference")[j];
+	double waits = course_state(t, "average")[j] + course_state(t, "residual")[j];
 
-	return ((1 - alpha) * (trace_x(t, j) + t->moved[j]) + alpha * (z + waits) - alpha * beta * (z - trace_state(t, "anchor_momentum")[j])) /
+	return ((1 - alpha) * (course_x(t, j) + t->moved[j]) + alpha * (z + waits) - alpha * beta * (z - course_state(t, "anchor_momentum")[j])) /
 	       (1 - alpha * beta);
 }
 

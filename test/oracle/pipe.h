@@ -8,7 +8,7 @@
 #ifndef ORACLE_PIPE_H
 #define ORACLE_PIPE_H
 
-#include "trace.h"
+#include "course.h"
 
 enum { PIPE_WIDTH, PIPE_WARMUP };
 
@@ -49,18 +49,18 @@ static inline void oracle_pipe_step(struct oracle *o)
 }
 
 /* x - lr (means in flight + sum w_i e_i) = x_0 - sum w_i lr g_i */
-static inline double oracle_pipe_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_pipe_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
 	int64_t K = (int64_t)p->key[PIPE_WIDTH], first = t->steps - K + 1, warmup = (int64_t)p->key[PIPE_WARMUP];
-	double waits = trace_state(t, "residual")[j];
+	double waits = course_state(t, "residual")[j];
 
 	for (int64_t u = first > warmup ? first : warmup; u < t->steps; u++) {
 		char name[20];
 
 		snprintf(name, sizeof(name), "average.%d", (int)(u % K));
-		waits += trace_state(t, name)[j];
+		waits += course_state(t, name)[j];
 	}
-	return trace_x(t, j) + t->moved[j] - p->lr * waits;
+	return course_x(t, j) + t->moved[j] - p->lr * waits;
 }
 
 /* What is late is applied with a later step's rate. */

@@ -48,7 +48,7 @@ static inline void oracle_post_local_step(struct oracle *o)
 		oracle_local_round(o);
 }
 
-static inline double oracle_post_local_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_post_local_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
 	return p->key[POST_LOCAL_SWITCH] >= (double)t->steps ? oracle_ssgd_worth(p, t, j) : oracle_local_worth(p, t, j);
 }

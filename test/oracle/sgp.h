@@ -133,9 +133,9 @@ static inline double oracle_sgp_bytes_per_step(const struct oracle_setup *p, dou
 }
 
 /* sum x_i, with what is in flight, is P (x_0 - sum w_i lr g_i); a rank's part of it counts w_i times in the sum. */
-static inline double oracle_sgp_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_sgp_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
-	return (trace_state(t, "numerator")[j] + trace_state(t, "arriving")[j]) / oracle_sgp_scale(p, t->rank) + t->moved[j];
+	return (course_state(t, "numerator")[j] + course_state(t, "arriving")[j]) / oracle_sgp_scale(p, t->rank) + t->moved[j];
 }
 
 static const struct oracle_algorithm oracle_sgp = {

@@ -67,7 +67,7 @@ static inline void oracle_slowmo_step(struct oracle *o)
 	oracle_merged(o);
 }
 
-static inline double oracle_slowmo_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_slowmo_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
 	return oracle_outer_worth(t, j, p->key[SLOWMO_ALPHA], p->key[SLOWMO_BETA], 1);
 }

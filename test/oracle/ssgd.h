@@ -2,7 +2,7 @@
 #ifndef ORACLE_SSGD_H
 #define ORACLE_SSGD_H
 
-#include "trace.h"
+#include "course.h"
 
 static inline void oracle_ssgd_step(struct oracle *o)
 {
@@ -13,9 +13,9 @@ static inline void oracle_ssgd_step(struct oracle *o)
 }
 
 /* x - lr sum w_i e_i = x_0 - sum w_i lr g_i */
-static inline double oracle_ssgd_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_ssgd_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
-	return trace_x(t, j) + t->moved[j] - p->lr * trace_state(t, "residual")[j];
+	return course_x(t, j) + t->moved[j] - p->lr * course_state(t, "residual")[j];
 }
 
 /* A gradient that waits is applied with a later step's rate. */

@@ -57,10 +57,10 @@ static inline void oracle_vrl_step(struct oracle *o)
 }
 
 /* sum w_i x_i = x_0 - sum w_i lr g_i: the corrections cancel each other. */
-static inline double oracle_vrl_worth(const struct oracle_setup *p, const struct trace *t, int64_t j)
+static inline double oracle_vrl_worth(const struct oracle_setup *p, const struct course *t, int64_t j)
 {
 	(void)p;
-	return trace_x(t, j) + t->moved[j];
+	return course_x(t, j) + t->moved[j];
 }
 
 static const struct oracle_algorithm oracle_vrl = {

@@ -1,18 +1,18 @@
 /* What a run of the real program leaves behind, for comparison with the oracle. */
-#ifndef ORACLE_TRACE_H
-#define ORACLE_TRACE_H
+#ifndef ORACLE_COURSE_H
+#define ORACLE_COURSE_H
 
 #include "../../core/die.h"
 #include "../../core/rng.h"
 #include "base.h"
 
-enum { TRACE_STATES = 24 };
+enum { COURSE_STATES = 24 };
 
-struct trace {
+struct course {
 	int64_t steps, n;
 	int rank;
 	float *x, *consensus;           /* steps × n: after each step; consensus only where asked for */
-	struct { char name[40]; float *value; } state[TRACE_STATES];    /* the end's: what the state visitor was told of */
+	struct { char name[40]; float *value; } state[COURSE_STATES];    /* the end's: what the state visitor was told of */
 	int states;
 	float *zero;
 	double *took;                   /* steps: seconds from the end of backward until the new model is there */
@@ -22,9 +22,9 @@ struct trace {
 	double *moved;                  /* n: sum over t of lr g of this worker, exactly the floats that were handed over */
 };
 
-static inline void trace_open(struct trace *t, int64_t steps, int64_t n)
+static inline void course_open(struct course *t, int64_t steps, int64_t n)
 {
-	*t = (struct trace){ .steps = steps, .n = n };
+	*t = (struct course){ .steps = steps, .n = n };
 	t->x = xcalloc((size_t)(steps * n), sizeof(float));
 	t->consensus = xcalloc((size_t)(steps * n), sizeof(float));
 	t->zero = xcalloc((size_t)n, sizeof(float));
@@ -32,7 +32,7 @@ static inline void trace_open(struct trace *t, int64_t steps, int64_t n)
 	t->moved = xcalloc((size_t)n, sizeof(double));
 }
 
-static inline void trace_close(struct trace *t)
+static inline void course_close(struct course *t)
 {
 	free(t->x);
 	free(t->consensus);
@@ -44,7 +44,7 @@ static inline void trace_close(struct trace *t)
 }
 
 /* The state vector of that name; zeros if there is none. */
-static inline const float *trace_state(const struct trace *t, const char *name)
+static inline const float *course_state(const struct course *t, const char *name)
 {
 	for (int i = 0; i < t->states; i++)
 		if (!strcmp(t->state[i].name, name))
@@ -53,18 +53,18 @@ static inline const float *trace_state(const struct trace *t, const char *name)
 }
 
 /* Where the state vector of that name is kept. */
-static inline float *trace_keep(struct trace *t, const char *name)
+static inline float *course_keep(struct course *t, const char *name)
 {
 	for (int i = 0; i < t->states; i++)
 		if (!strcmp(t->state[i].name, name))
 			return t->state[i].value;
-	CHECK(t->states < TRACE_STATES);
+	CHECK(t->states < COURSE_STATES);
 	snprintf(t->state[t->states].name, sizeof(t->state[0].name), "%s", name);
 	t->state[t->states].value = xcalloc((size_t)t->n, sizeof(float));
 	return t->state[t->states++].value;
 }
 
 /* The own model after the last step. */
-static inline double trace_x(const struct trace *t, int64_t j) { return t->x[(t->steps - 1) * t->n + j]; }
+static inline double course_x(const struct course *t, int64_t j) { return t->x[(t->steps - 1) * t->n + j]; }
 
 #endif
