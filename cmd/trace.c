@@ -14,7 +14,8 @@
 
 enum { WARM = 10 };             /* steps that touch pages and choose kernels: a count of steps begins behind them */
 
-static bool wanted(const struct run *run) { return config_bool(run->config, "output.trace"); }
+/* Only training is traced. */
+static bool wanted(const struct run *run) { return config_bool(run->config, "output.trace") && !run->dry; }
 
 /* Alike on all ranks. */
 int run_check_trace(const struct run *run)
@@ -23,7 +24,7 @@ int run_check_trace(const struct run *run)
 	double step[3] = { 0 };
 	int count = config_list(c, "output.trace_steps", step, 3);
 
-	if (!wanted(run))
+	if (!config_bool(c, "output.trace"))
 		return 0;
 	if (config_type(c, "output.trace_steps") != OPTION_LIST && step[0] >= 1)
 		return 0;

@@ -77,8 +77,6 @@ static void watch_stop(const struct net *net, struct node *node, bool backward, 
 	node->calls[backward][overlapped]++;
 }
 
-static const char *title(const struct node *node) { return node->name[0] ? node->name : node->ops->name; }
-
 /* By the virtual clock: a layer's forward, its backward up to where the gradients of its parameters are final, and what is left of it. */
 enum part { FORWARD, READY, REST };
 
@@ -120,7 +118,7 @@ void net_forward(struct net *net, bool train)
 		needed = net_needs(net, node);
 		if (net->hooks.param_needed)    /* evaluation has none, and must not forget what training found */
 			node->cut_forward = needed;
-		trace_begin(net->stream, title(node), NULL, -1);
+		trace_begin(net->stream, node->name, NULL, -1);
 		w = watch_start(net);
 		node->ops->forward(net, node, train);
 		watch_stop(net, node, false, w);
@@ -141,7 +139,7 @@ void net_backward(struct net *net)
 
 		if (node->fused || !node->learns)
 			continue;
-		trace_begin(net->stream, title(node), NULL, -1);
+		trace_begin(net->stream, node->name, NULL, -1);
 		w = watch_start(net);
 		if (node->ops->backward_params) {
 			node->ops->backward_params(net, node);

@@ -10,6 +10,7 @@
 #include "net_times.h"
 #include "rng.h"
 #include "slowdown.h"
+#include "trace.h"
 
 /* Gradients are cut out of one piece of noise that stays in the cache, at another place in each step. A prime: what lies side by side in
  * the arena, such as the rows of a matrix, is not the same. */
@@ -89,23 +90,31 @@ double net_sleep_pass(struct net_sleep *s, int64_t step, double factor)
 
 	s->until = clock_now();
 	s->stood = 0;
+	trace_begin(net->stream, "forward", NULL, -1);
 	for (int i = 0; i < net->nodes; i++) {
 		if (net->node[i]->fused)
 			continue;
 		call(s, net_needs, net->node[i]);
+		trace_begin(net->stream, net->node[i]->name, NULL, -1);
 		take(s, factor * t->forward[i]);
+		trace_end(net->stream);
 	}
+	trace_end(net->stream);
 	guess(net);
+	trace_begin(net->stream, "backward", NULL, -1);
 	for (int i = net->nodes - 1; i >= 0; i--) {
 		struct node *node = net->node[i];
 
 		if (node->fused || !node->learns)
 			continue;
+		trace_begin(net->stream, node->name, NULL, -1);
 		write_gradients(s, node, step);
 		take(s, factor * t->ready[i]);
 		call(s, net_grads_final, node);
 		take(s, factor * (t->backward[i] - t->ready[i]));
+		trace_end(net->stream);
 	}
+	trace_end(net->stream);
 	late = fmax(0, clock_now() - s->until);
 	return fmax(0, waited(s) - before - s->stood - late);
 }

@@ -52,6 +52,12 @@ train 1 often --set device.precision=fp32 --set train.eval_every=0.03 && same fp
 train 1 cpu --set device.kind=cpu && close fp32 cpu; ok $? "the CPU comes to the same loss"
 train 1 bf16 && close bf16 fp32; ok $? "bf16, the default, comes near it"
 grep -q bf16 "$dir/log"; ok $? "and says that it is bf16"
+train 1 traced --set device.precision=fp32 --set output.trace=true && same fp32 traced && grep -q 'are not recorded and replayed' "$dir/log" &&
+	"$BUILD/test/trace_check" "$dir/traced/trace.json" processes=1 'has=compute/backward' 'has=compute/conv1' >"$dir/log"
+ok $? "a trace changes no bit, says that it queues passes, and shows their layers"
+set -- --set sync.algorithm=ssgd --set comm.transport=mpi --set output.trace=true
+train 2 both "$@" && "$BUILD/test/trace_check" "$dir/both/trace.json" processes=2 'has=communication/bucket 0' 'has=compute/wait' 'flows>=2' >"$dir/log"
+ok $? "of two workers, too"
 set -- --set sync.algorithm=ssgd --set compress.method=int8
 train 2 silent "$@" && train 2 forecast "$@" --set output.predict=true && grep -q '^\* int8' "$dir/log" && same silent forecast
 ok $? "a forecast leaves no trace on the GPU"

@@ -202,6 +202,8 @@ static void test_flows(void)
 	trace_begin(comm, "bucket", NULL, 0);
 	dev->ops->stream->record(first, comm);
 	trace_end(comm);
+	trace_begin(comm, "behind", NULL, 1);
+	trace_end(comm);
 	dev->ops->stream->wait(compute, first);
 	settle();
 	ok(trace->flows == 2, "a flow for each wait for what was recorded in a span: %lld", (long long)trace->flows);
@@ -274,7 +276,7 @@ static void test_phases(void)
 	local = find("local steps");
 	merge = find("merge");
 	ok(ended(local) && count("local steps") == 1 && local->phase, "a phase that lasts begins with the trace, and goes on");
-	ok(ended(merge) && local->end[TRACE_WALL] <= merge->begin[TRACE_WALL] && merge->end[TRACE_WALL] >= find("step")->end[TRACE_WALL],
+	ok(ended(local) && ended(merge) && local->end[TRACE_WALL] <= merge->begin[TRACE_WALL] && merge->end[TRACE_WALL] >= find("step")->end[TRACE_WALL],
 	   "until the next one, and that until the trace ends");
 	close_all();
 }

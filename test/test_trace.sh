@@ -66,6 +66,7 @@ train 3 ps "$@" --set sync.algorithm=ssgd && train 3 ps-trace "$@" --set sync.al
 ok $? "a server's requests are those of the steps traced; no bit changes"
 train 3 ssp "$@" --set sync.algorithm=ssp --set sync.staleness=0 $on && traced ssp 'has=requests/push in order' 'has=phases*/push and read'
 ok $? "ssp: pushes and reads"
+train 3 dry "$@" --set sync.algorithm=ssgd $on --dry-run && [ ! -e "$dir/dry/trace.json" ]; ok $? "a dry run traces nothing"
 set -- --set sync.algorithm=cocod --set sync.period=2 --set cluster.clock=virtual
 train 3 virtual "$@" && train 3 both "$@" $on && same virtual both && traced both processes=6 'has=communication/average' 'flows>=4'
 ok $? "with the virtual clock each rank is there twice"
