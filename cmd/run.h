@@ -106,6 +106,7 @@ struct run {
 
 /* Phases of opening. Each returns 0 or an exit status; mistakes are recorded with error(). All ranks return the same. */
 int run_open_world(struct run *, struct config *);              /* transport, device, control communicator */
+int run_open_devices(struct run *);                             /* devices.c: the part of the above behind the transport */
 int run_open_model(struct run *);                               /* data set, network, optimizer, algorithm: sizes only */
 int run_bind(struct run *);                                     /* memory, plans, communicator, loaders */
 void run_close(struct run *);

@@ -4,8 +4,8 @@
 
 #include "comm.h"
 
-/* All ranks together, on a control communicator, nothing queued. Returns what to add to this process's clock_now(); 0 for rank 0. uncertain (may be NULL):
- * the largest error of any rank's, in seconds: half of the fastest message there and back. The host waits. */
+/* All ranks together, on a control communicator, nothing queued. Returns what to add to this process's clock_now(); 0 for rank 0. uncertain
+ * (may be NULL): the largest error of any rank's, in seconds: half of the fastest message there and back. The host waits. */
 double comm_clock_offset(struct comm *, double *uncertain);
 
 #endif

@@ -21,8 +21,8 @@
 
 struct wire;
 
-/* All ranks, while nothing is queued. Of `link` the network and per_node are used. kernel: seconds that compressing an element takes beside the messages
- * (virtual only; a real wait contains it). offset: what makes this host's wall clock rank 0's. Freed by comm_close(). */
+/* All ranks, while nothing is queued. Of `link` the network and per_node are used. kernel: seconds that compressing an element takes beside
+ * the messages (virtual only; a real wait contains it). offset: what makes this host's wall clock rank 0's. Freed by comm_close(). */
 void wire_open(struct comm *, const struct cost_model *link, double kernel, bool emulate, double offset);
 void wire_release(struct comm *);
 
