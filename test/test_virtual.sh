@@ -120,6 +120,11 @@ formulas()
 	exact pipe pipe --set output.predict=true && near "$(value pipe virtual_step_ms)" "$(value pipe predicted_step_ms)" &&
 		near "$(value pipe virtual_step_ms)" 8
 	ok $? "pipe: a message as long as the next step, hidden: $(value pipe virtual_step_ms) ms"
+	# shellcheck disable=SC2086
+	train 4 nodes $few --set $virtual --set sync.algorithm=ssgd --set schedule.fusion=model --set compress.method=bf16 --set output.predict=true \
+		--set cluster.workers_per_node=2 --set cluster.inter.gbit_per_s=0.02 && said '^clock      virtual: 2 nodes of 2, inter .*, intra ' &&
+		[ "$(sum "($(value nodes predicted_exposed_ms) / $(value nodes virtual_exposed_ms) - 1) ^ 2 < 0.02 ^ 2")" = 1 ]
+	ok $? "two nodes of two: bf16's scatter shares their links, as foretold: $(value nodes predicted_exposed_ms), $(value nodes virtual_exposed_ms) ms"
 }
 
 # ---- overlap: this fails when it vanishes ----

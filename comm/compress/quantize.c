@@ -218,8 +218,11 @@ double quantize_bytes(const struct compress *c, int64_t n, int workers)
 double quantize_cost(const struct compress *c, const struct cost_model *m)
 {
 	const struct quantize *z = c->state;
+	double bytes = (double)quant_bytes(&z->first, m->n), seconds = ring_allreduce_cost(m, bytes) / 2;
 
-	return ring_allreduce_cost(m, (double)quant_bytes(&z->first, m->n));
+	for (int shift = 1; shift < m->workers; shift++)        /* the scatter: more of a node's ranks send out of it than in a ring */
+		seconds += cost_step(m, cost_across_ring(m, shift), bytes / m->workers);
+	return seconds;
 }
 
 void quantize_release(struct compress *c)
