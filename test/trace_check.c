@@ -16,6 +16,8 @@
  *     spans<=N            in every process
  *     flows>=N            in every process with two streams
  *
+ *     virtual:RULE        in every process of the virtual clock
+ *
  * A name that ends in a star stands for all that begin so. Prints what is wrong and exits with 1.
  */
 #include <ctype.h>
@@ -406,8 +408,8 @@ static int count_overlaps(int pid, const char *a, const char *b)
 		if (span[i].pid != pid || !matches(span[i].name, a) || !on_thread(&span[i], "communication"))
 			continue;
 		for (size_t j = 0; j < spans && !found; j++)
-			found = span[j].pid == pid && matches(span[j].name, b) && span[i].ts < span[j].ts + span[j].dur &&
-			        span[j].ts < span[i].ts + span[i].dur && on_thread(&span[j], "compute");
+			found = span[j].pid == pid && matches(span[j].name, b) && span[i].ts + EXACT < span[j].ts + span[j].dur &&
+			        span[j].ts + EXACT < span[i].ts + span[i].dur && on_thread(&span[j], "compute");
 		n += found;
 	}
 	return n;
@@ -429,6 +431,13 @@ static void check_rule(const char *rule, int pid)
 	const char *text = strpbrk(rule, "=");
 	int parts = 0;
 
+	if (!name_of(pid, -1))          /* complained of already */
+		return;
+	if (!strncmp(rule, "virtual:", 8)) {
+		if (strstr(name_of(pid, -1), "virtual clock"))
+			check_rule(rule + 8, pid);
+		return;
+	}
 	snprintf(copy, sizeof(copy), "%s", text ? text + 1 : "");
 	for (char *p = strtok(copy, "/"); p && parts < 3; p = strtok(NULL, "/"))
 		part[parts++] = p;
