@@ -27,7 +27,7 @@ traced ssgd processes=3 'has=compute/step 4' 'has=compute/step 7' 'none=compute/
 	'has=phases*/gradient' 'has=phases*/update' 'has=communication/bucket 1' 'has=communication/ring all-reduce' 'has=communication/delay' \
 	'flows>=16'
 ok $? "it is valid, of the steps asked for, and names what ssgd does"
-traced ssgd 'overlap=bucket 0/backward/4'; ok $? "the first bucket is on its way while backward runs, in every step"
+traced ssgd 'early=bucket 0/layer1*/backward/4'; ok $? "in every step the first bucket leaves before backward has come to the first layers"
 traced ssgd 'apart=bucket*/forward'; ok $? "and no bucket while forward does"
 train 3 split "$@" $on --set schedule.split=true --set 'output.trace_steps=[4, 7]' && same ssgd split &&
 	traced split 'overlap=bucket*/forward/3' 'has=communication/reduce-scatter' 'has=communication/all-gather'
@@ -71,6 +71,13 @@ set -- --set sync.algorithm=cocod --set sync.period=2 --set cluster.clock=virtua
 train 3 virtual "$@" && train 3 both "$@" $on && same virtual both && traced both processes=6 'has=communication/average' 'flows>=4'
 ok $? "with the virtual clock each rank is there twice"
 grep -q 'rank 2, virtual clock' "$dir/both/trace.json"; ok $? "and is named so"
+set -- --set cluster.clock=virtual --set train.eval_every=0 --set comm.progress=hook $on --set 'output.trace_steps=[4, 9]'
+train 3 hidden "$@" --set sync.algorithm=cocod --set sync.period=2 && traced hidden 'overlap=average/forward/2'
+ok $? "averages overlap the next local steps on either clock"
+train 3 buckets "$@" --set sync.algorithm=ssgd --set schedule.bucket_mb=0.05 --set comm.delay_ms=50.0 &&
+	traced buckets 'early=bucket 0/layer1*/backward/6'
+ok $? "first buckets leave before backward has come to the first layers"
+train 3 shown "$@" --set sync.algorithm=local --set sync.period=2 && traced shown 'apart=average/forward'; ok $? "an average of local never does"
 
 # ---- every algorithm, every compressor: what begins, ends ----
 

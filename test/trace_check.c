@@ -12,7 +12,9 @@
  *     has=THREAD/NAME     in every process that has a thread so named (or beginning so): a span with this name, or several beginning so
  *     none=THREAD/NAME    in none
  *     overlap=A/B/N       in every process: at least N spans A of the communication thread overlap a span B of the compute thread
- *     apart=A/B           in every process: no such pair
+ *     early=A/B/C/N       in every process: at least N spans A of the communication thread begin in a span C of the compute thread in which a
+ *                         span B is yet to begin
+ *     apart=A/B           in every process: no span A of communication overlaps a span B of compute
  *     spans<=N            in every process
  *     flows>=N            in every process with two streams
  *
@@ -406,9 +408,37 @@ static int count_overlaps(int pid, const char *a, const char *b)
 		if (span[i].pid != pid || !matches(span[i].name, a) || !on_thread(&span[i], "communication"))
 			continue;
 		for (size_t j = 0; j < spans && !found; j++)
-			found = span[j].pid == pid && matches(span[j].name, b) && span[i].ts < span[j].ts + span[j].dur &&
-			        span[j].ts < span[i].ts + span[i].dur && on_thread(&span[j], "compute");
+			found = span[j].pid == pid && matches(span[j].name, b) && span[i].ts + EXACT < span[j].ts + span[j].dur &&
+			        span[j].ts + EXACT < span[i].ts + span[i].dur && on_thread(&span[j], "compute");
 		n += found;
+	}
+	return n;
+}
+
+/* Is there a compute span of that name that begins between two moments; or, `around`, one that they both lie in? Its end, or -1. */
+static double find_compute(int pid, const char *name, double from, double to, bool around)
+{
+	for (size_t i = 0; i < spans; i++) {
+		double begin = span[i].ts, end = begin + span[i].dur;
+
+		if (span[i].pid == pid && matches(span[i].name, name) && (around ? begin <= from && to <= end : from <= begin && begin <= to) &&
+		    on_thread(&span[i], "compute"))
+			return end;
+	}
+	return -1;
+}
+
+static int count_early(int pid, const char *a, const char *b, const char *c)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < spans; i++) {
+		double begin = span[i].ts, end;
+
+		if (span[i].pid != pid || !matches(span[i].name, a) || !on_thread(&span[i], "communication"))
+			continue;
+		end = find_compute(pid, c, begin, begin, true);
+		n += end >= 0 && find_compute(pid, b, begin, end, false) >= 0;
 	}
 	return n;
 }
@@ -425,12 +455,14 @@ static int count_flows(int pid)
 /* For a process; the text is "A/B/N" or less. */
 static void check_rule(const char *rule, int pid)
 {
-	char copy[200], *part[3] = { "", "", "" };
+	char copy[200], *part[4] = { "", "", "", "" };
 	const char *text = strpbrk(rule, "=");
 	int parts = 0;
 
+	if (!name_of(pid, -1))          /* complained of already */
+		return;
 	snprintf(copy, sizeof(copy), "%s", text ? text + 1 : "");
-	for (char *p = strtok(copy, "/"); p && parts < 3; p = strtok(NULL, "/"))
+	for (char *p = strtok(copy, "/"); p && parts < 4; p = strtok(NULL, "/"))
 		part[parts++] = p;
 	if (!strncmp(rule, "has=", 4) || !strncmp(rule, "none=", 5)) {
 		bool has = rule[0] == 'h';
@@ -445,6 +477,11 @@ static void check_rule(const char *rule, int pid)
 	} else if (!strncmp(rule, "overlap=", 8)) {
 		if (count_overlaps(pid, part[0], part[1]) < atoi(part[2]))
 			wrong("%s: only %d of \"%s\" overlap \"%s\"", name_of(pid, -1), count_overlaps(pid, part[0], part[1]), part[0], part[1]);
+	} else if (!strncmp(rule, "early=", 6)) {
+		int early = count_early(pid, part[0], part[1], part[2]);
+
+		if (early < atoi(part[3]))
+			wrong("%s: only %d of \"%s\" begin in front of \"%s\" in \"%s\"", name_of(pid, -1), early, part[0], part[1], part[2]);
 	} else if (!strncmp(rule, "apart=", 6)) {
 		if (count_overlaps(pid, part[0], part[1]) > 0)
 			wrong("%s: \"%s\" overlaps \"%s\"", name_of(pid, -1), part[0], part[1]);
