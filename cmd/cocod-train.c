@@ -138,29 +138,33 @@ static int run_config(struct config *config, const struct options *options, doub
 	return status;
 }
 
+/* What needs one. */
+static int act(const struct options *options, const struct launch *launch, double started)
+{
+	struct config *config = config_load(schema_all(), options->path, options->set, options->sets, preset_dir());
+	int status = STATUS_DONE;
+
+	if (!config)
+		return refuse(launch);
+	if (options->action != ACTION_PRINT_CONFIG)
+		status = run_config(config, options, started);
+	else if (launch->rank == 0)
+		config_print(config, stdout);
+	config_free(config);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	double started = clock_now();
 	struct launch launch = launch_detect();
 	struct options options;
-	struct config *config;
-	int status = STATUS_DONE;
+	int status;
 
 	die_identity(launch.rank, launch.size, "", NULL);
 	if (options_parse(&options, argc, argv))
 		return refuse(&launch);
-	if (!options.path)
-		return inform(options.action, &launch);
-	config = config_load(schema_all(), options.path, options.set, options.sets, preset_dir());
-	if (!config)
-		return refuse(&launch);
-	if (options.action == ACTION_PRINT_CONFIG) {
-		if (launch.rank == 0)
-			config_print(config, stdout);
-	} else {
-		status = run_config(config, &options, started);
-	}
-	config_free(config);
+	status = options.path ? act(&options, &launch, started) : inform(options.action, &launch);
 	options_release(&options);
 	return status;
 }
