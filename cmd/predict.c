@@ -70,7 +70,7 @@ struct cost_model predict_machine(struct run *run, const struct pace *pace, cons
 		return m;
 	m.intra_latency = m.latency;    /* one host: one kind of link, and a CPU's messages are copies that it makes itself */
 	m.intra_per_byte = m.per_byte;
-	if (run->device == run->host)
+	if (run->device == run->host && !config_bool(run->config, "cluster.emulate"))   /* an emulated message mostly waits */
 		m.messages_lent = m.kernels_lent;
 	return m;
 }
