@@ -210,9 +210,11 @@ emulated()
 	for algorithm in ssgd cocod; do
 		set -- --set sync.period=2 --set train.max_steps=8 --set cluster.compute.images_per_s=1000000.0 \
 			--set cluster.inter.gbit_per_s=0.004 --set cluster.intra.gbit_per_s=0.004
-		exact modelled $algorithm "$@" && exact emulated $algorithm "$@" --set cluster.clock=wall --set cluster.emulate=true &&
+		exact modelled $algorithm "$@" && exact emulated $algorithm "$@" --set cluster.clock=wall --set cluster.emulate=true --set output.predict=true &&
 			same modelled emulated && above "$(value emulated step_ms)" "$(value modelled virtual_step_ms)" && said '^clock      wall; messages wait as on '
 		ok $? "$algorithm, emulated: $(value emulated step_ms) ms on the wall, $(value modelled virtual_step_ms) by the model; the same bits"
+		awk -v p="$(value emulated predicted_step_ms)" -v m="$(value modelled virtual_step_ms)" 'BEGIN { exit !(p > 0.7 * m && p < 1.8 * m) }'
+		ok $? "  foretold by messages that were timed: $(value emulated predicted_step_ms)"
 	done
 }
 

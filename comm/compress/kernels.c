@@ -117,6 +117,7 @@ double compress_kernels(struct compress *c, const struct range *range, int count
 {
 	struct comm *comm = c->comm, *control = comm->control ? comm->control : comm;
 	const struct comm_ops *inner = comm->ops;
+	struct wire *wire = comm->wire;
 	double empty = cost_of_watch(comm), best = INFINITY, all = 0;
 	int64_t sent = comm->bytes_sent;
 	struct stopwatch watch;
@@ -127,7 +128,9 @@ double compress_kernels(struct compress *c, const struct range *range, int count
 
 		comm_barrier(control);
 		comm->ops = &timed.ops;
+		comm->wire = NULL;              /* modelled times are those of messages */
 		seconds = once(c, range, count, in, out, &watch);
+		comm->wire = wire;
 		comm->ops = inner;
 		seconds = fmax(seconds - empty * (double)watch.stops, 0);
 		comm_host_reduce(control, &seconds, 1, REDUCE_MAX);
