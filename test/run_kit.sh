@@ -17,7 +17,7 @@ ok() {  # ok STATUS WHAT
 	else
 		echo "not ok $count - $2"
 		failed=$((failed + 1))
-		[ ! -f "$dir/log" ] || sed 's/^/# /' "$dir/log" | tail -n 16
+		cat "$dir/log" "$dir/err" 2>/dev/null | sed 's/^/# /' | tail -n 16
 	fi
 }
 

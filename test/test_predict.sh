@@ -1,25 +1,8 @@
 #!/bin/sh
 # What a run foretells before its first step: the figures are there and make sense, networks that are given decide as they must, and training
 # does not notice. No time is asserted: on another machine, or beside other programs, all of them differ.
-set -u
-cd "$(dirname "$0")/.." || exit 1
-program=${BUILD:-build/gcc-dnnl}/cocod-train
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT INT TERM
-[ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMP_NUM_THREADS=1
-count=0 failed=0
-
-ok() {  # ok STATUS WHAT
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		failed=$((failed + 1))
-		[ ! -f "$dir/log" ] || grep -v '^layer\|^bn\|^conv' "$dir/log" | sed 's/^/# /' | tail -n 25
-	fi
-}
+# shellcheck source=test/run_kit.sh
+. "$(dirname "$0")/run_kit.sh"
 
 cat >"$dir/run.cfg" <<END
 model = { name = "resnet20"; width = 0.5; };
@@ -40,8 +23,6 @@ run() { # run RANKS NAME [OPTIONS]
 			--set output.dir="\"$dir/$name\"" "$@" "$dir/run.cfg" >"$dir/log" 2>&1    # MPI leaks, by design
 	fi
 }
-value() { sed -n "s/.*\"$2\": \"*\([^\",]*\).*/\1/p" "$dir/$1/summary.json"; }
-same() { [ -n "$(value "$1" params_sha256)" ] && [ "$(value "$1" params_sha256)" = "$(value "$2" params_sha256)" ]; }
 says() { grep -q -- "$1" "$dir/log"; }
 warned() { says '^warning: compress.method = '; }
 rows() { sed -n '/beats dense/,$p' "$dir/log" | sed 1d | grep '^[* ] [a-z]' | sed 's/^..//; s/, [a-z]* [0-9.]*//; s/ (dense)//' | head -n 4; }
@@ -127,5 +108,4 @@ run 2 fit --dry-run && says '^network .*fitted' && says '^forecast' && says '^no
 run 1 fit --dry-run && says '^network .*(cluster.inter)' && ! says '^forecast'; ok $? "of one: the default one"
 [ "$(sed -n '/^   *workers /,/1024 /p' "$dir/log" | wc -l)" = 12 ]; ok $? "  and 1 to 1024 workers"
 
-echo "1..$count"
-[ $failed = 0 ]
+ended

@@ -1,24 +1,8 @@
 #!/bin/sh
 # --predict: what it says of clusters is what the formulas of the papers say, worked out here by awk; it reads no file and binds no memory
 # where the config says how fast workers are; and the tables in docs/gtopk-paper.md are what it predicts now.
-set -u
-cd "$(dirname "$0")/.." || exit 1
-program=${BUILD:-build/gcc-dnnl}/cocod-train
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT INT TERM
-export OMP_NUM_THREADS=1
-count=0 failed=0
-
-ok() {  # ok STATUS WHAT
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		echo "not ok $count - $2"
-		failed=$((failed + 1))
-		sed 's/^/# /' "$dir/log" "$dir/err" | tail -n 25
-	fi
-}
+# shellcheck source=test/run_kit.sh
+. "$(dirname "$0")/run_kit.sh"
 
 # Image data that are not there: nothing may want them. 1 ms an image, 2 ms a message, 1 us a byte.
 cat >"$dir/run.cfg" <<END
@@ -142,5 +126,4 @@ if [ "$program" -ef ./cocod-train ] || cmp -s "$program" ./cocod-train; then
 	[ ! -s "$dir/err" ]; ok $? "  which are in docs/gtopk-paper.md"
 fi
 
-echo "1..$count"
-[ $failed = 0 ]
+ended
