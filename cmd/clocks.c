@@ -76,15 +76,12 @@ void run_open_wire(struct run *run)
 	struct cost_model link = run_link(run, run->world.size);
 	bool dense = run->sync.compress.ops && !strcmp(run->sync.compress.ops->name, "none");
 	double kernel = dense ? 0 : 1e-9 * config_float(run->config, "cluster.compute.compress_ns");
-	double uncertain = 0, offset = 0;
+	double offset = 0;
 
 	if (!run->virtual && !is_emulated(run))
 		return;
-	if (is_emulated(run) && run->world.nodes > 1) {
-		offset = comm_clock_offset(run->control, &uncertain);
-		comm_host_reduce(run->control, &uncertain, 1, REDUCE_MAX);
-	}
-	run->clock_error = uncertain;
+	if (is_emulated(run) && run->world.nodes > 1)
+		offset = comm_clock_offset(run->control, &run->clock_error);
 	wire_open(run->comm, &link, kernel, is_emulated(run), offset);
 }
 

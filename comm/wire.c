@@ -142,7 +142,6 @@ void wire_kernels(struct comm *comm, int64_t n)
 		timeline_spend(comm->stream, (double)n * comm->wire->kernel);
 }
 
-
 bool wire_pause(struct comm *comm, double seconds)
 {
 	if (!comm->wire || comm->wire->emulate)
