@@ -90,7 +90,7 @@ train() {
 value() { sed -n "s/.*\"$2\": \"*\([^\",]*\).*/\1/p" "$1/summary.json"; }
 
 # row NAME TITLE 'KEY FORMAT …': of all seeds that are there: accuracy with its deviation, their number, and for each key of summary.json
-# the middle one: a shared machine is now and then busy otherwise.
+# the middle one: a shared machine is now and then busy otherwise. A value() of – stands as it is.
 row() {
 	for seed in $seeds; do
 		run=$dir/$1-$seed
@@ -122,7 +122,7 @@ row() {
 			line = sprintf("| %s | %s | %d |", title, accuracy, n)
 			columns = split(formats, format, " ")
 			for (f = 1; f <= columns; f++)
-				line = line " " (n ? sprintf(format[f], middle(f + 1)) : "–") " |"
+				line = line " " (n && (value = middle(f + 1)) != "–" ? sprintf(format[f], value) : "–") " |"
 			print line
 		}'
 }
