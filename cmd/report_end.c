@@ -224,7 +224,7 @@ static void print_one(const char *what, double scale, double predicted, double m
 	char error[24] = "-";
 
 	if (measured > least)
-		snprintf(error, sizeof(error), "%+.0f %%", 100 * error_of(predicted, measured));
+		snprintf(error, sizeof(error), "%+.0f %%", round(100 * error_of(predicted, measured)) + 0.0);
 	note("  %-22s %12.4g %12.4g %9s", what, scale * predicted, scale * measured, error);
 }
 

@@ -67,6 +67,12 @@ extern const struct lowrank_ops cpu_lowrank_ops, reference_lowrank_ops;
 extern const struct quant_ops cpu_quant_ops, reference_quant_ops;
 extern const struct nn_ops cpu_nn_ops, reference_nn_ops;
 
+/* reference_region.c: entries of reference_sparse_ops */
+void reference_quantiles(struct stream *, int64_t k, const struct sparse *list, int parts, float *least, uint32_t *bound);
+void reference_split(struct stream *, int64_t k, const struct sparse *list, int parts, const uint32_t *bound, int64_t room,
+                     struct sparse *block, float *residual);
+void reference_put_back_zero(struct stream *, int64_t k, const struct sparse *own, const float *result, float *residual);
+
 /* cpu_stream.c: called by open and close of the device */
 void cpu_streams_open(struct cpu_device *);
 void cpu_streams_close(struct cpu_device *);
