@@ -1,4 +1,5 @@
 /* Updates that wait for the next forward. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "../../core/die.h"
@@ -54,4 +55,17 @@ void lazy_consensus(struct lazy *l, struct sync *s, float *out)
 {
 	lazy_land(l, s);
 	s->device->ops->mem->copy(s->compute, out, s->x, (size_t)s->n * sizeof(float), COPY_DEVICE);
+}
+
+double lazy_forward(const struct sync *s, const struct range *bucket, int buckets, const double *done, const struct cost_model *m)
+{
+	double now = m->backward, behind = 1;   /* behind: the share of forward that is still to come */
+
+	for (int b = buckets - 1; b >= 0; b--) {
+		double before = b ? sync_final(s, bucket, buckets, b - 1, m) : 0;
+
+		now = fmax(now, done[b]) + m->forward * (behind - before);
+		behind = before;
+	}
+	return now;
 }

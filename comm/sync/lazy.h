@@ -26,5 +26,8 @@ void lazy_step(struct lazy *, struct sync *);
 /* Whoever looks from outside, in settle() or consensus(), sees all updates. They are the same, only earlier. */
 void lazy_land(struct lazy *, struct sync *);
 void lazy_consensus(struct lazy *, struct sync *, float *out);
+/* For cost(): when the next forward ends, in seconds from the beginning of backward, if bucket b's average is there at done[b]. Layers take
+ * the same share of forward as of backward. A step is over then: what was sent has been awaited. */
+double lazy_forward(const struct sync *, const struct range *bucket, int buckets, const double *done, const struct cost_model *);
 
 #endif

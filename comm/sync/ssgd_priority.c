@@ -21,6 +21,7 @@
  *
  * Costs no memory. Limits: dense sums only; the plan's, whose backward_share is not measured (schedule/priority.c says why).
  */
+#include <math.h>
 #include <stdlib.h>
 
 #include "../../core/config.h"
@@ -131,23 +132,24 @@ static double priority_bytes(const struct sync *s, int workers)
 	return sync_ranges_bytes(s, bucket, buckets, workers);
 }
 
-/* With a plan that fits: only the first layers' bucket is awaited, or else the network has no time to spare. */
+/* The plan, carried out: a slice goes when its bucket is final and the one in front of it is through. */
 static double priority_cost(const struct sync *s, const struct cost_model *m)
 {
+	const struct range *bucket;
 	struct slice *slice;
-	int slices = make_plan(s, m->workers, &slice), first = 0;
-	double all = 0, urgent = 0, computing = m->forward + m->backward;
+	int buckets = sync_buckets(s, m->workers, &bucket), slices = make_plan(s, m->workers, &slice);
+	double *done = xcalloc((size_t)buckets, sizeof(*done)), now = 0;
 
-	for (int i = 0; i < slices; i++)
-		first = slice[i].bucket > first ? slice[i].bucket : first;
 	for (int i = 0; i < slices; i++) {
-		double seconds = sync_ranges_cost(s, &slice[i].range, 1, m);
+		int b = slice[i].bucket;
 
-		all += seconds;
-		urgent += slice[i].bucket == first ? seconds : 0;
+		now = fmax(now, sync_final(s, bucket, buckets, b, m) * m->backward) + sync_ranges_cost(s, &slice[i].range, 1, m);
+		done[b] = now;
 	}
+	now = lazy_forward(s, bucket, buckets, done, m);
+	free(done);
 	free(slice);
-	return all > computing + urgent ? all : computing + urgent;
+	return now;
 }
 
 static void priority_release(struct sync *s)

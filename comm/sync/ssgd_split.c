@@ -22,6 +22,8 @@
  * Costs no memory. Limits: buckets must be many and small for the first one to come soon; a compressor has no halves; with one bucket it
  * is S-SGD.
  */
+#include <stdlib.h>
+
 #include "../../core/die.h"
 #include "../../core/trace.h"
 #include "lazy.h"
@@ -123,15 +125,18 @@ static double split_bytes(const struct sync *s, int workers)
 	return sync_ranges_bytes(s, bucket, buckets, workers);
 }
 
-/* Reduce-scatters hide behind backward, but for the last one; all-gathers behind forward, but for the first one. */
+/* Reduce-scatters follow backward, then all-gathers come in the order in which forward asks. */
 static double split_cost(const struct sync *s, const struct cost_model *m)
 {
 	const struct range *bucket;
 	int buckets = sync_buckets(s, m->workers, &bucket);
-	double half = sync_ranges_cost(s, bucket, buckets, m) / 2, first = sync_ranges_cost(s, &bucket[buckets - 1], 1, m) / 2;
-	double scattered = sync_landed(s, bucket, buckets, m, 0.5);
+	double *done = xcalloc((size_t)buckets, sizeof(*done)), now = sync_landed(s, bucket, buckets, m, 0.5);
 
-	return scattered + first + (m->forward > half - first ? m->forward : half - first);
+	for (int b = buckets - 1; b >= 0; b--)
+		done[b] = now += sync_ranges_cost(s, &bucket[b], 1, m) / 2;
+	now = lazy_forward(s, bucket, buckets, done, m);
+	free(done);
+	return now;
 }
 
 static void split_release(struct sync *s)

@@ -148,6 +148,9 @@ double sync_average_cost(const struct sync *, const struct cost_model *);       
 int sync_buckets(const struct sync *, int workers, const struct range **bucket);
 double sync_ranges_bytes(const struct sync *, const struct range *, int count, int workers);
 double sync_ranges_cost(const struct sync *, const struct range *, int count, const struct cost_model *);
+/* Behind which share of backward the i-th of these ranges is final: where that is not known, the last one at its end, the others when the
+ * network has time for them. */
+double sync_final(const struct sync *, const struct range *, int count, int i, const struct cost_model *);
 /* When the last of these ranges has been averaged, counted from where backward begins: each leaves when its last gradient is final. share:
  * of the time of an average, 1, or 0.5 for the first half of an all-reduce. */
 double sync_landed(const struct sync *, const struct range *, int count, const struct cost_model *, double share);

@@ -21,18 +21,19 @@ double sync_ranges_cost(const struct sync *s, const struct range *range, int cou
 	return seconds;
 }
 
+double sync_final(const struct sync *s, const struct range *range, int count, int i, const struct cost_model *m)
+{
+	int64_t last = range[i].tensor - s->schedule.whole.tensor + range[i].tensors - 1;
+
+	return m->ready ? m->ready[last] : i == count - 1;
+}
+
 double sync_landed(const struct sync *s, const struct range *range, int count, const struct cost_model *m, double share)
 {
 	double landed = 0;
 
-	for (int i = 0; i < count; i++) {
-		int64_t last = range[i].tensor - s->schedule.whole.tensor + range[i].tensors - 1;
-		double final = i == count - 1;
-
-		if (m->ready)
-			final = m->ready[last];
-		landed = fmax(landed, final * m->backward) + share * sync_ranges_cost(s, &range[i], 1, m);
-	}
+	for (int i = 0; i < count; i++)
+		landed = fmax(landed, sync_final(s, range, count, i, m) * m->backward) + share * sync_ranges_cost(s, &range[i], 1, m);
 	return landed;
 }
 

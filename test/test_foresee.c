@@ -1,0 +1,125 @@
+/*
+ * What a run is warned of before it begins: that workers will not hear of each other before it ends, or that what it waits for never comes.
+ * No device, no workers.
+ */
+#include <unistd.h>
+
+#include "cost_kit.h"
+
+/* The first step after which worker 0 has heard of the others: when it matters how their weights are shared out among them. */
+static int64_t first_heard(struct oracle_setup p, int64_t most)
+{
+	struct oracle_setup q = p;
+	struct oracle a, b;
+	int64_t t = 0;
+	bool heard = false;
+
+	p.weight[0] = q.weight[0] = 1 / 3.0;
+	p.weight[1] = q.weight[2] = 1 / 2.0;
+	p.weight[2] = q.weight[1] = 1 / 6.0;
+	oracle_open(&a, &p);
+	oracle_open(&b, &q);
+	for (; t < most && !heard; t++) {
+		oracle_step(&a);
+		oracle_step(&b);
+		for (int64_t j = 0; j < KIT_N; j++)
+			heard = heard || a.x[0][j] != b.x[0][j];
+	}
+	oracle_close(&a);
+	oracle_close(&b);
+	return t;
+}
+
+static void test_alone(void)
+{
+	for (int i = 0; oracle_list[i]; i++) {
+		int right = 0, runs = 0;
+		struct rng rng;
+
+		rng_init(&rng, 6, RNG_TEST, 0, (uint32_t)i);
+		for (int period = 1; period <= 5 && !oracle_list[i]->every_step; period++)
+			for (int draw = 0; draw < 4; draw++) {
+				struct oracle_setup p = setup_of(oracle_list[i], DENSE, period, "model", "none");
+				struct plan plan;
+
+				p.seed = 3;
+				p.lr = 0.05;
+				if (p.algorithm->draw)
+					p.algorithm->draw(&p, &rng, 12);
+				plan_open(&plan, &p, "model", "none", 0);
+				right += plan.sync.alone == first_heard(p, 40);
+				runs++;
+				plan_close(&plan);
+			}
+		if (runs)
+			ok(right == runs, "%s knows when a worker first hears of the others: %d of %d", oracle_list[i]->name, right, runs);
+	}
+}
+
+/* What is said before a run of so many steps with these keys, epochs of 10 steps; the caller frees it. */
+static char *said(const char *const *sets, int count, int64_t steps)
+{
+	struct config *config = config_load(kit_schema(), NULL, sets, count, NULL);
+	struct lr_schedule lr;
+	struct sync sync;
+	char *text = xcalloc(1, 1000);
+	FILE *file = tmpfile();
+	int keep = dup(STDERR_FILENO);
+
+	CHECK(config && file && keep >= 0);
+	CHECK(lr_init(&lr, config, (double)steps / 10) == 0 && sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == 0);
+	CHECK(fflush(stderr) == 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+	sync_foresee(&sync, &lr, 10, steps);
+	CHECK(fflush(stderr) == 0 && dup2(keep, STDERR_FILENO) >= 0 && fseek(file, 0, SEEK_SET) == 0);
+	text[fread(text, 1, 999, file)] = 0;
+	fclose(file);
+	close(keep);
+	sync_release(&sync);
+	config_free(config);
+	return text;
+}
+
+static void test_warnings(void)
+{
+	static const struct { const char *set[4]; int64_t steps; const char *words; } cases[] = {
+		{ { "sync.algorithm=diloco" }, 499, "diloco\" lets workers hear of each other after 500 steps, and the run has 499" },
+		{ { "sync.algorithm=diloco" }, 500, NULL },
+		{ { "sync.algorithm=cocod", "sync.period=8" }, 15, "after 16 steps" },
+		{ { "sync.algorithm=cocod", "sync.period=8" }, 16, NULL },
+		{ { "sync.algorithm=ssgd" }, 1, NULL },
+		{ { "sync.algorithm=post-local", "optimizer.schedule=constant" }, 100, "has halved, which it does not in this run" },
+		{ { "sync.algorithm=post-local", "optimizer.schedule=cosine" }, 100, NULL },
+		{ { "sync.algorithm=post-local", "optimizer.schedule=cosine", "sync.period=50" }, 100, NULL },
+		{ { "sync.algorithm=post-local", "optimizer.schedule=cosine", "sync.period=51" }, 100, "switches at step 50, and the run has 100" },
+		{ { "sync.algorithm=post-local", "optimizer.schedule=step", "optimizer.milestones=[7]", "optimizer.gamma=0.6" }, 100, "has halved" },
+		{ { "sync.algorithm=post-local", "optimizer.schedule=step", "optimizer.milestones=[7]" }, 100, NULL },
+		{ { "sync.algorithm=post-local", "sync.switch_epoch=10" }, 100, "behind the last of 100 steps" },
+		{ { "sync.algorithm=post-local", "sync.switch_epoch=9", "sync.period=10" }, 100, NULL },
+		{ { "sync.algorithm=post-local", "sync.switch_step=0", "sync.period=200" }, 100, "after 200 steps" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		int count = 0;
+		char *text, *end;
+		bool right;
+
+		while (count < 4 && cases[i].set[count])
+			count++;
+		text = said(cases[i].set, count, cases[i].steps);
+		end = strchr(text, '\n');
+		right = cases[i].words ? !strncmp(text, "warning: ", 9) && strstr(text, cases[i].words) && end && !end[1] : !*text;
+		if (end)
+			*end = 0;
+		ok(right, "%s %s, %lld steps: %s", cases[i].set[0], count > 1 ? cases[i].set[count - 1] : "", (long long)cases[i].steps,
+		   *text ? text : "nothing to say");
+		free(text);
+	}
+}
+
+int main(void)
+{
+	kit_layout();
+	test_alone();
+	test_warnings();
+	return done_testing();
+}
