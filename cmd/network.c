@@ -4,6 +4,7 @@
 
 #include "../comm/topology/topology.h"
 #include "../core/die.h"
+#include "predict.h"
 #include "run.h"
 
 bool run_all_reduces(const struct run *run) { return !strcmp(config_string(run->config, "topology.kind"), "all-reduce"); }
@@ -63,22 +64,73 @@ static void find_hosts(const struct run *run, int *host)
 	free(name);
 }
 
-void run_plan_allreduce(struct run *run)
+int run_check_link(const struct run *run)
+{
+	double given[2] = { 0, 0 };
+
+	if (!run_all_reduces(run) || !config_has(run->config, "topology.link") ||
+	    (config_list(run->config, "topology.link", given, 2) == 2 && given[1] > 0))
+		return 0;
+	error("%s: topology.link has two numbers, a latency in microseconds and a bandwidth in Gbit/s, above 0",
+	      config_origin(run->config, "topology.link"));
+	hint("topology.link = [50.0, 10.0], or leave it out");
+	return STATUS_CONFIG;
+}
+
+static void read_link(const struct run *run, struct cost_model *link)
+{
+	double given[2];
+
+	config_list(run->config, "topology.link", given, 2);
+	link->latency = given[0] * 1e-6;
+	link->per_byte = 8e-9 / given[1];
+}
+
+/* Times messages, and writes what was found into the config: it tells the same run again, whatever messages take then. */
+static void fit_link(struct run *run)
+{
+	run->fit = predict_network(run, false);
+	config_decide_floats(run->config, "topology.link", (double[]){ run->fit.latency * 1e6, 8e-9 / run->fit.per_byte }, 2);
+	if (run->world.rank == 0 && !run->dry)
+		rundir_write_config(&run->dir, run->config);
+}
+
+/* What "auto" goes by. Networks that are not here, and nodes that only the config tells apart, are as the config says. */
+static struct cost_model find_link(struct run *run)
 {
 	struct cost_model link = run_link(run, run->world.size);
+	bool apart = run->world.nodes > 1 || given_per_node(run, run->world.size), modelled = run->virtual || config_bool(run->config, "cluster.emulate");
+
+	if (!apart) {           /* nothing goes between nodes */
+		link.latency = link.intra_latency;
+		link.per_byte = link.intra_per_byte;
+	}
+	if (strcmp(config_string(run->config, "topology.allreduce"), "auto") || run->comm->ops->allreduce || run->workers == 1)
+		return link;
+	if (!config_has(run->config, "topology.link") && !modelled && !run_link_given(run))
+		fit_link(run);
+	if (config_has(run->config, "topology.link"))
+		read_link(run, &link);
+	if (!apart) {
+		link.intra_latency = link.latency;
+		link.intra_per_byte = link.per_byte;
+	}
+	return link;
+}
+
+void run_plan_allreduce(struct run *run)
+{
+	struct cost_model link;
 	int *host, given;
 
 	if (!run_all_reduces(run))
 		return;
+	link = find_link(run);
 	host = xcalloc((size_t)run->world.size, sizeof(*host));
 	given = given_per_node(run, run->world.size);
 	find_hosts(run, host);
 	for (int r = 0; r < run->world.size && given; r++)
 		host[r] = r / given;
-	if (run->world.nodes == 1 && !given) {          /* nothing goes between nodes */
-		link.latency = link.intra_latency;
-		link.per_byte = link.intra_per_byte;
-	}
 	comm_plan_allreduce(run->comm, config_string(run->config, "topology.allreduce"), host, &link);
 	free(host);
 }

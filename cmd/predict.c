@@ -163,7 +163,7 @@ void report_predict(struct run *run)
 	if (!predict_applies(run) || !config_bool(run->config, "output.predict"))
 		return;
 	pace = pace_find(run);
-	fit = predict_network(run, false);
+	fit = run->fit.points ? run->fit : predict_network(run, false);
 	m = predict_machine(run, &pace, &fit);
 	predict_print_compute(run, &pace);
 	predict_print_network(run, &m, &fit);

@@ -146,7 +146,7 @@ void report_schedule(const struct run *run)
 	const struct schedule *s = &run->sync.schedule;
 	const struct schedule_facts *f = &s->facts;
 	enum { SHOWN = 8 };
-	char sizes[160] = "", error[48] = "";
+	char sizes[160] = "", error[48] = "", bytes[48] = "whatever M is";
 	int n = 0;
 
 	if (!s->ops->refine)
@@ -162,7 +162,9 @@ void report_schedule(const struct run *run)
 		snprintf(error, sizeof(error), ", all within %.0f %% of that", 100 * f->error);
 	note("           %d tensors in %d message%s of%s%s MB", f->tensors, s->buckets, s->buckets == 1 ? "" : "s", sizes,
 	     s->buckets > SHOWN ? " …" : "");
-	note("           an average of M bytes takes %.4g us + M / (%.4g GB/s)%s", 1e6 * f->latency, 1e-9 / f->per_byte, error);
+	if (f->per_byte > 0)
+		snprintf(bytes, sizeof(bytes), "+ M / (%.4g GB/s)", 1e-9 / f->per_byte);
+	note("           an average of M bytes takes %.4g us %s%s", 1e6 * f->latency, bytes, error);
 	note("           predicted: backward %.3f ms, then %.3f exposed; fused by size %.3f, not at all %.3f, all in one %.3f",
 	     1e3 * f->backward, 1e3 * exposed(run, s->bucket, s->buckets), 1e3 * exposed_by(run, "size"), 1e3 * exposed_by(run, "none"),
 	     1e3 * exposed_by(run, "model"));

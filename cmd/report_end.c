@@ -12,67 +12,10 @@
 #include "../core/clock.h"
 #include "../core/die.h"
 #include "../core/timeline.h"
+#include "account.h"
 #include "json.h"
 #include "run.h"
 #include "served.h"
-
-/* The same on the virtual clock; seconds, a step. Data are there when they are wanted, and nothing slows anything else down. */
-struct virtual {
-	double all, step, computing, comm, exposed;     /* all: of all steps, else of one */
-};
-
-struct account {
-	double steps;                   /* own */
-	double wall, computing, comm, exposed, data, bytes;     /* a step */
-	double dilation, memory_mb;
-	struct virtual virtual;
-	struct ps_record served;        /* a server's; its figures above are sums over all steps */
-};
-
-/* Time of the layers while communication was active, over what the same calls took while it was not; NaN if never both. */
-static double dilation(const struct net *net)
-{
-	double active = 0, quiet = 0;
-
-	for (int i = 0; i < net->nodes; i++)
-		for (int phase = 0; phase < 2; phase++) {
-			const struct node *n = net->node[i];
-
-			if (n->calls[phase][0] == 0 || n->calls[phase][1] == 0)
-				continue;
-			active += n->seconds[phase][1];
-			quiet += n->seconds[phase][0] / (double)n->calls[phase][0] * (double)n->calls[phase][1];
-		}
-	return quiet > 0 ? active / quiet : NAN;
-}
-
-static struct virtual own_virtual(const struct run *run, double steps)
-{
-	struct timeline_account compute = timeline_account(run->compute), comm = timeline_account(run->comm->stream);
-
-	return (struct virtual){ compute.now, compute.now / steps, compute.busy / steps, comm.busy / steps, compute.waited / steps };
-}
-
-static struct account own_account(const struct run *run)
-{
-	double steps = run->step > 0 ? (double)run->step : 1;
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return (struct account){
-		.steps = steps,
-		.wall = run->spent.wall / steps,
-		.computing = (run->spent.wall - run->spent.exposed - run->spent.data) / steps,
-		.comm = run->spent.comm / steps,
-		.exposed = run->spent.exposed / steps,
-		.data = run->spent.data / steps,
-		.bytes = run->spent.bytes / steps,
-		.dilation = dilation(&run->net),
-		.memory_mb = (double)usage.ru_maxrss / 1024,
-		.served = run->served,
-		.virtual = own_virtual(run, steps),
-	};
-}
 
 static double hidden(double comm, double exposed)
 {
@@ -95,20 +38,10 @@ static void print_account(const char *who, const struct account *a, bool steps)
 	     1e3 * a->exposed, share, slower, own);
 }
 
-/* Of a worker, on average. */
-static double mean_steps(const struct run *run, const struct account *all)
-{
-	double steps = 0;
-
-	for (int r = 0; r < run->workers; r++)
-		steps += all[r].steps;
-	return steps / run->workers;
-}
-
 static void print_accounts(const struct run *run, const struct account *all, const struct account *mean)
 {
 	int worst = 0;
-	double steps = mean_steps(run, all);
+	double steps = account_steps(run, all);
 	bool differ = false;
 
 	for (int r = 1; r < run->workers; r++)
@@ -199,7 +132,7 @@ static double server_bytes(const struct run *run, const struct account *all)
 	double bytes = 0;
 
 	for (int r = run->workers; r < run->world.size; r++)
-		bytes += all[r].bytes / mean_steps(run, all) / run->servers;
+		bytes += all[r].bytes / account_steps(run, all) / run->servers;
 	return bytes;
 }
 
@@ -236,28 +169,37 @@ static double came_true(const struct run *run, const struct account *mean, bool 
 	return exposed ? mean->exposed : mean->wall;
 }
 
-static void print_predicted(const struct run *run, const struct account *mean)
+/* Held against the steps behind a compressor's warm-up: the prediction knows no other. */
+static void print_predicted(const struct run *run, const struct account *later)
 {
 	const struct prediction *p = &run->predicted;
-	double step = came_true(run, mean, false);
+	double step = came_true(run, later, false);
+	char behind[60] = "";
 
 	if (!p->made)
 		return;
-	note("what was predicted at the start (which took %.1f s)", p->took);
+	if (later->steps == 0) {
+		note("what was predicted at the start (which took %.1f s) has no step to be held against: warming up took %lld of %lld", p->took,
+		     (long long)run->warm_steps, (long long)run->step);
+		return;
+	}
+	if (run->warm_steps > 0)
+		snprintf(behind, sizeof(behind), " and the steps behind a warm-up of %lld", (long long)run->warm_steps);
+	note("what was predicted at the start (which took %.1f s)%s", p->took, behind);
 	note("  %-22s %12s %12s %9s", "", "predicted", run->virtual ? "virtual" : "measured", "error");
 	print_one("step, ms", 1e3, p->step, step, 0);
-	print_one("exposed, ms", 1e3, p->exposed, came_true(run, mean, true), 0.01 * step);
-	print_one("sent a step, MB", 1e-6, p->bytes, mean->bytes, 0);
+	print_one("exposed, ms", 1e3, p->exposed, came_true(run, later, true), 0.01 * step);
+	print_one("sent a step, MB", 1e-6, p->bytes, later->bytes, 0);
 }
 
-static void predicted_json(const struct run *run, const struct account *mean, struct json *j)
+static void predicted_json(const struct run *run, const struct account *later, struct json *j)
 {
 	const struct prediction *p = &run->predicted;
 
 	if (!p->made)
 		return;
 	json_number(j, "predicted_step_ms", 1e3 * p->step);
-	json_number(j, "prediction_error", error_of(p->step, came_true(run, mean, false)));
+	json_number(j, "prediction_error", later->steps > 0 ? error_of(p->step, came_true(run, later, false)) : NAN);
 	json_number(j, "predicted_exposed_ms", 1e3 * p->exposed);
 	json_number(j, "predicted_bytes_sent_per_step", p->bytes);
 	json_number(j, "compress_ms", 1e3 * p->kernels);
@@ -274,7 +216,7 @@ static void virtual_json(const struct run *run, const struct account *all, const
 	json_number(j, "virtual_s", run->virtual ? seconds : NAN);
 	if (!run->virtual)
 		return;
-	json_number(j, "virtual_step_ms", 1e3 * seconds / mean_steps(run, all));
+	json_number(j, "virtual_step_ms", 1e3 * seconds / account_steps(run, all));
 	json_number(j, "virtual_compute_ms", 1e3 * mean->virtual.computing);
 	json_number(j, "virtual_comm_ms", 1e3 * mean->virtual.comm);
 	json_number(j, "virtual_exposed_ms", 1e3 * mean->virtual.exposed);
@@ -282,7 +224,7 @@ static void virtual_json(const struct run *run, const struct account *all, const
 	json_number(j, "virtual_images_per_s", (double)run->samples / seconds);
 }
 
-static void write_summary(struct run *run, const struct account *all, const struct account *mean, double memory_mb, const char *sha)
+static void write_summary(struct run *run, const struct account *all, const struct account *mean, const struct account *later, double memory_mb, const char *sha)
 {
 	FILE *f = rundir_file(&run->dir, "summary.json");
 	struct json j;
@@ -301,7 +243,7 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	json_string(&j, "topology", config_string(run->config, "topology.kind"));
 	json_integer(&j, "batch_total", run->batch_total);
 	json_string(&j, "batch", list);
-	json_number(&j, "steps", mean_steps(run, all));
+	json_number(&j, "steps", account_steps(run, all));
 	json_integer(&j, "samples", run->samples);
 	json_number(&j, "epochs", run_epochs(run, run->samples));
 	json_integer(&j, "parameters", run->net.param_count);
@@ -323,7 +265,7 @@ static void write_summary(struct run *run, const struct account *all, const stru
 	json_number(&j, "data_ms", 1e3 * mean->data);
 	json_number(&j, "hidden_fraction", hidden(mean->comm, mean->exposed));
 	json_number(&j, "compute_dilation", mean->dilation);
-	predicted_json(run, mean, &j);
+	predicted_json(run, later, &j);
 	json_number(&j, "wall_s", clock_now() - run->started);
 	virtual_json(run, all, mean, &j);
 	json_number(&j, "peak_memory_mb", memory_mb);
@@ -337,39 +279,32 @@ static void write_summary(struct run *run, const struct account *all, const stru
 
 void report_end(struct run *run)
 {
-	struct account mine = own_account(run), mean = { 0 }, *all = xcalloc((size_t)run->world.size, sizeof(mine));
-	double memory_mb = 0, n = run->workers;
+	struct account mine = account_since(run, NULL), later, mean, mean_later, *all;
+	double memory_mb = 0;
 	char sha[65] = "", learnt[40] = "asleep, nothing was learnt";
 
+	if (run->step <= run->warm_steps)
+		run->warmed.step = run->step;           /* it ended in its warm-up */
+	later = account_since(run, &run->warmed);
 	if (!run_serves(run))
 		run_fingerprint(run, sha);
 	if (run->servers && !run_serves(run))
 		ps_end(run->comm);
+	all = xcalloc((size_t)run->world.size, sizeof(*all));
+	comm_host_gather(run->control, &later, all, sizeof(later));
+	mean_later = account_mean(run, all);
 	comm_host_gather(run->control, &mine, all, sizeof(mine));
-	for (int r = 0; r < run->workers; r++) {
-		double share = all[r].steps / (n * mean_steps(run, all));       /* of all steps: a mean of them, whoever took them */
-
-		mean.wall += all[r].wall * share;
-		mean.computing += all[r].computing * share;
-		mean.comm += all[r].comm * share;
-		mean.exposed += all[r].exposed * share;
-		mean.data += all[r].data * share;
-		mean.bytes += all[r].bytes * share;
-		mean.dilation += all[r].dilation / n;
-		mean.virtual.step += all[r].virtual.step / n;
-		mean.virtual.computing += all[r].virtual.computing / n;
-		mean.virtual.comm += all[r].virtual.comm / n;
-		mean.virtual.exposed += all[r].virtual.exposed / n;
-		memory_mb = all[r].memory_mb > memory_mb ? all[r].memory_mb : memory_mb;
-	}
+	mean = account_mean(run, all);
+	for (int r = 0; r < run->workers; r++)
+		memory_mb = fmax(memory_mb, all[r].memory_mb);
 	if (run->world.rank == 0) {
 		struct ps_record served = total_served(run, all);
 
 		print_accounts(run, all, &mean);
 		print_virtual(run, all);
 		served_print(&served);
-		print_predicted(run, &mean);
-		write_summary(run, all, &mean, memory_mb, sha);
+		print_predicted(run, &mean_later);
+		write_summary(run, all, &mean, &mean_later, memory_mb, sha);
 		if (!run->sleep)
 			snprintf(learnt, sizeof(learnt), "test accuracy %.2f %%", 100 * run->test_accuracy);
 		note("%.0f images/s, peak memory %.0f MB a rank, %s, parameters %.12s…", images_per_s(run, all), memory_mb, learnt, sha);

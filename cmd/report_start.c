@@ -148,6 +148,17 @@ static void print_asleep(const struct net_times *t)
 	note("           gradients are noise: NOTHING IS LEARNT, and the loss means nothing");
 }
 
+static void print_all_reduce(const struct run *run)
+{
+	const char *way = comm_allreduce_way(run->comm, 4.0 * (double)run->net.n);
+	double link[2];
+
+	if (run->fit.points && config_list(run->config, "topology.link", link, 2) == 2)
+		note("all-reduce %s (of the whole model in one piece), by topology.link = [%.4g, %.4g], fitted here", way, link[0], link[1]);
+	else
+		note("all-reduce %s (of the whole model in one piece)", way);
+}
+
 void report_start(struct run *run)
 {
 	const struct config *c = run->config;
@@ -172,7 +183,7 @@ void report_start(struct run *run)
 	if (run->sleep)
 		print_asleep(run->times);
 	if (run->comm->plan && run->world.size > 1)
-		note("all-reduce %s (of the whole model in one piece)", comm_allreduce_way(run->comm, 4.0 * (double)run->net.n));
+		print_all_reduce(run);
 	print_world(run);
 	report_clock(run);
 	if (*unused)

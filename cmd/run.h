@@ -6,6 +6,7 @@
 #define COCOD_RUN_H
 
 #include "../comm/comm.h"
+#include "../comm/fit.h"
 #include "../comm/sync/sync.h"
 #include "../comm/topology/ps.h"
 #include "../core/config.h"
@@ -13,6 +14,7 @@
 #include "../core/net.h"
 #include "../core/optimizer.h"
 #include "../core/slowdown.h"
+#include "../core/timeline.h"
 #include "../data/loader.h"
 #include "../data/partition.h"
 #include "../models/model.h"
@@ -28,6 +30,13 @@ struct spent {
 	double exposed;         /* computing stood still for communication, or lent its thread to it */
 	double comm;            /* the communication stream was busy */
 	double bytes;           /* sent by this rank */
+};
+
+/* Where all that stood behind some step. */
+struct mark {
+	int64_t step;
+	struct spent spent;
+	struct timeline_account compute, comm;
 };
 
 /* Of a step, before the first one. Seconds and bytes. */
@@ -97,7 +106,10 @@ struct run {
 	int64_t samples;                /* that all workers together have processed, as far as this one knows; exact at an evaluation */
 	struct spent aside;             /* what was spent before training and in evaluations; not counted */
 	struct spent spent;
+	int64_t warm_steps;             /* until the compressor sends what its keys say: what was predicted is held against what comes then */
+	struct mark warmed;
 	double eval_seconds;
+	struct fit fit;                 /* of the network, where the all-reduce was planned by it; points 0: it was not */
 	struct prediction predicted;
 	double train_loss;              /* of the last complete row, all ranks */
 	double test_loss, test_accuracy, best_accuracy;
@@ -155,6 +167,7 @@ struct cost_model run_link(const struct run *, int workers);
  * given and all are on one host: then each stands for a node. */
 int run_per_node(const struct run *, int workers);
 bool run_link_given(const struct run *);                        /* cluster.inter is */
+int run_check_link(const struct run *);                         /* topology.link; a status */
 void run_plan_allreduce(struct run *);                          /* topology.allreduce, for run->comm */
 void run_rest(struct run *);                                    /* servers are told that the host is about to wait for other workers */
 int run_train(struct run *);                                    /* exit status */

@@ -79,6 +79,15 @@ static void remove_decisions(const struct rundir *d)
 		closedir(folder);
 }
 
+void rundir_write_config(struct rundir *d, const struct config *config)
+{
+	FILE *f = rundir_file(d, "config.cfg");
+
+	config_print(config, f);
+	rundir_flush(f, "config.cfg");
+	fclose(f);
+}
+
 int rundir_create(struct rundir *d, const struct config *config)
 {
 	char used[1200];
@@ -101,10 +110,9 @@ int rundir_create(struct rundir *d, const struct config *config)
 		hint("set output.dir to a folder that this user may write to");
 		return STATUS_FAILURE;
 	}
-	remove_decisions(d);
-	config_print(config, f);
-	rundir_flush(f, "config.cfg");
 	fclose(f);
+	remove_decisions(d);
+	rundir_write_config(d, config);
 	d->metrics = rundir_file(d, "metrics.csv");
 	fprintf(d->metrics, "step,epoch,loss,accuracy,lr,images_per_s,compute_ms,comm_ms,exposed_ms,bytes_sent,wall_s,virtual_s\n");
 	rundir_flush(d->metrics, "metrics.csv");

@@ -24,6 +24,8 @@ struct rundir {
 void rundir_path(struct rundir *, const struct config *, const char *time_stamp);
 /* Rank 0: makes the directory and opens its files. Returns 0 or an exit status, with error() recorded. */
 int rundir_create(struct rundir *, const struct config *);
+/* Rank 0: config.cfg, as the config is now. Dies if that cannot be written. */
+void rundir_write_config(struct rundir *, const struct config *);
 /* Every rank, after rank 0 has made it. */
 int rundir_open_log(struct rundir *, int rank);
 FILE *rundir_file(const struct rundir *, const char *name);     /* for writing; dies if that cannot be */

@@ -142,12 +142,15 @@ int run_open_model(struct run *run)
 	if (!run->formulas)
 		open_partition(run);
 	optimizer_init(&run->optimizer, optimizer_find(config_string(run->config, "optimizer.name")), run->config);
-	if (sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) || run_check_clocked_sync(run) ||
+	if (sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) || run_check_link(run) || run_check_clocked_sync(run) ||
 	    run_read_times(run))
 		status = STATUS_CONFIG;
 	status = run_agree(run, status);
-	if (!status && run->workers > 1 && !run->question)
-		sync_foresee(&run->sync, &run->lr, run->steps_per_epoch, run->steps);
+	if (!status && run->workers > 1) {
+		run->warm_steps = sync_warm_steps(&run->sync, run->steps_per_epoch);
+		if (!run->question)
+			sync_foresee(&run->sync, &run->lr, run->steps_per_epoch, run->steps);
+	}
 	return status;
 }
 

@@ -134,10 +134,23 @@ static void next_batch(struct run *run)
 	trace_end(run->compute);
 }
 
+/* Once in a run the host waits for the device, so that both sides of the mark are exact. */
+static void mark_warmed(struct run *run)
+{
+	run->device->ops->stream->sync(run->compute);
+	run_clock(run);
+	run->warmed = (struct mark){
+		.step = run->warm_steps, .spent = run->spent,
+		.compute = timeline_account(run->compute), .comm = timeline_account(run->comm->stream),
+	};
+}
+
 static void train_step(struct run *run, int64_t t)
 {
 	int64_t epoch = run->samples / run_epoch_samples(run);
 
+	if (t > 0 && t == run->warm_steps)
+		mark_warmed(run);
 	run_trace_step(run, t);
 	die_step(t);
 	run->sync.lr = lr_at(&run->lr, run_epochs(run, run->samples));

@@ -238,14 +238,29 @@ bool config_is_text(const struct config *c, const char *key)
 	return v->type == OPTION_STRING || (v->type == OPTION_LIST && v->count && v->item[0].type == OPTION_STRING);
 }
 
-void config_decide(struct config *c, const char *key, const int *values, int count)
+static struct value *decided(struct config *c, const char *key, int count)
 {
 	struct value *v = &c->setting[find(c, key) - c->setting].value;
 
 	value_release(v);
 	*v = (struct value){ .type = OPTION_LIST, .item = xcalloc((size_t)count, sizeof *v->item), .count = count };
+	return v->item;
+}
+
+void config_decide(struct config *c, const char *key, const int *values, int count)
+{
+	struct value *item = decided(c, key, count);
+
 	for (int i = 0; i < count; i++)
-		v->item[i] = (struct value){ .type = OPTION_INT, .i = values[i] };
+		item[i] = (struct value){ .type = OPTION_INT, .i = values[i] };
+}
+
+void config_decide_floats(struct config *c, const char *key, const double *values, int count)
+{
+	struct value *item = decided(c, key, count);
+
+	for (int i = 0; i < count; i++)
+		item[i] = (struct value){ .type = OPTION_FLOAT, .f = values[i] };
 }
 
 enum option_type config_type(const struct config *c, const char *key)

@@ -52,8 +52,9 @@ bool config_given(const struct config *, const char *key);              /* given
 /* "run.cfg:12", "--set", "preset gtopk-1gbe" or "default": where the value came from; for messages of later checks. */
 const char *config_origin(const struct config *, const char *key);
 
-/* A value that said how to decide ("proportional") becomes what was decided: config_print() writes it from now on. */
+/* A value that said how to decide ("proportional"), or was left out, becomes what was decided: config_print() writes it from now on. */
 void config_decide(struct config *, const char *key, const int *values, int count);
+void config_decide_floats(struct config *, const char *key, const double *values, int count);
 
 /* All values in force, as a config file that gives the same run (with the defaults spelled out). */
 void config_print(const struct config *, FILE *);

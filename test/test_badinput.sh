@@ -110,6 +110,8 @@ set_ 2 'nothing can be sent as "gtopk"' 'compress.method=("topk", "gtopk")'
 set_ 2 'the values of "gtopk" cannot be sent as "bf16"' 'compress.method=("gtopk", "bf16")'
 set_ 2 'is a list of 3 names' 'compress.method=("topk", "fp16", "bf16")'
 set_ 2 'topology.allreduce = "rings" is not known' topology.kind=all-reduce topology.allreduce=rings
+set_ 2 'topology.link has two numbers' topology.allreduce=auto 'topology.link=[50.0]'
+set_ 2 'a bandwidth in Gbit/s, above 0' topology.allreduce=auto 'topology.link=[50.0, 0.0]'
 set_ 2 'did you mean "fashion-mnist"?' data.name=fashion_mnist
 set_ 2 'topology.kind = "ring" is not known; known are: all-reduce, gossip' topology.kind=ring
 set_ 2 'schedule.fusion = "sizes" is not known' schedule.fusion=sizes

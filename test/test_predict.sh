@@ -73,6 +73,33 @@ ok $? "  bytes a step are predicted exactly: $(value table predicted_bytes_sent_
 [ "$(figure gtopk 1)" = "$(awk -v p="$(value table predicted_step_ms)" 'BEGIN { printf "%.2f", p }')" ]; ok $? "  it is the row of the table"
 says '^what was predicted at the start' && says '^  step, ms  *[0-9.e+-]*  *[0-9.e+-]*  *[-+][0-9]* %'; ok $? "the end says what came of it"
 
+# Epochs of the warm-up send all; what was predicted is held against the steps behind them.
+run 2 warm --set sync.algorithm=ssgd --set compress.method=topk --set 'compress.warmup=[1.0]' --set train.epochs=2 &&
+	says '^what was predicted .* behind a warm-up of [1-9]' && says '^  sent a step, MB .* +0 %' &&
+	awk -v p="$(value warm predicted_bytes_sent_per_step)" -v m="$(value warm bytes_sent_per_step)" 'BEGIN { exit !(m > 10 * p) }'
+ok $? "behind a warm-up bytes are those predicted, $(value warm predicted_bytes_sent_per_step); of all steps $(value warm bytes_sent_per_step)"
+awk -v p="$(value warm predicted_step_ms)" -v e="$(value warm prediction_error)" -v all="$(value warm step_ms)" \
+	'BEGIN { d = p / (1 + e) / all; exit !(d > 0.2 && d < 5 && d != 1) }'; ok $? "  and so is the step that the error is of"
+run 2 never --set sync.algorithm=ssgd --set compress.method=oktopk && says '^warning: .*"oktopk" warms up for 512 steps' &&
+	says '^what was predicted .* has no step to be held against: warming up took 512' && ! says '^  sent a step' &&
+	grep -q '"prediction_error": null' "$dir/never/summary.json"
+ok $? "a run that ends in its warm-up says so, before and behind it"
+
+# ---- an all-reduce that is chosen by the network ----
+
+run 3 chosen --set sync.algorithm=ssgd --set topology.allreduce=auto &&
+	says '^all-reduce [a-z]* .*by topology.link = \[[0-9.e+-]*, [0-9.e+-]*\], fitted here' && link=$(grep '	link = ' "$dir/chosen/config.cfg") && [ -n "$link" ]
+ok $? "auto fits the network first, and config.cfg has what it found:$link"
+way() { sed -n 's/^all-reduce \([a-z]*\).*/\1/p' "$dir/log"; }
+slow=1000000.0
+run 3 doubled --set sync.algorithm=ssgd --set topology.allreduce=auto --set "topology.link=[$slow, 1000.0]" && [ "$(way)" = doubling ] &&
+	says '^network .* fitted'; ok $? "messages said to take a second: few of them, doubling"
+run 3 long --set sync.algorithm=ssgd --set topology.allreduce=auto --set 'topology.link=[0.0, 0.001]' && [ "$(way)" = ring ]
+ok $? "a link said to have a bandwidth of 1 Mbit/s and no latency: a ring"
+cp "$dir/doubled/config.cfg" "$dir/again.cfg"
+mpirun -np 3 --oversubscribe --bind-to none "$program" --set output.dir="\"$dir/again\"" "$dir/again.cfg" >"$dir/log" 2>&1 && [ "$(way)" = doubling ] &&
+	same doubled again; ok $? "its config.cfg gives the same run again, to the bit"
+
 run 2 delay --set sync.algorithm=local --set sync.period=1 --set comm.delay_ms=60 &&
 	awk -v p="$(value delay predicted_exposed_ms)" -v m="$(value delay exposed_ms)" 'BEGIN { exit !(p >= 60 && m >= 55) }'
 ok $? "what a slow network exposes is foretold: $(value delay predicted_exposed_ms) ms, was $(value delay exposed_ms)"

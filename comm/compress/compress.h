@@ -44,6 +44,10 @@ struct compress_ops {
 	void (*pack)(struct compress *, const struct range *, float *v, void *wire);
 	void (*unpack)(struct compress *, const struct range *, const void *wire, float a, float *out);
 	void (*epoch)(struct compress *, int64_t epoch);                /* (optional) a new epoch begins: density warm-up */
+	/* (optional) Steps until bytes() and cost() hold, of an average every `period` steps. */
+	int64_t (*warm_steps)(const struct compress *, int64_t steps_per_epoch, int64_t period);
+	/* (optional) Warns, before a run, of keys that make no sense with it. An average moves the model by `rate` times what comes out. */
+	void (*foresee)(const struct compress *, double rate);
 	void (*state)(struct compress *, struct state_visitor *);       /* (optional) names what must survive */
 	double (*bytes)(const struct compress *, int64_t n, int workers);       /* that a rank sends for a range of n, on average over the ranks */
 	double (*range_bytes)(const struct compress *, const struct range *, int workers);      /* instead, where the tensors matter */

@@ -141,6 +141,7 @@ const struct compress_ops compress_dgc = {
 	.bind = dgc_bind,
 	.average = dgc_average,
 	.epoch = sparsify_on_epoch,
+	.warm_steps = sparsify_warm_steps,
 	.state = dgc_state,
 	.bytes = sparsify_list_bytes,
 	.cost = sparsify_list_cost,

@@ -74,6 +74,7 @@ const struct compress_ops compress_gaussian_k = {
 	.bind = gaussian_k_bind,
 	.average = gaussian_k_average,
 	.epoch = sparsify_on_epoch,
+	.warm_steps = sparsify_warm_steps,
 	.state = sparsify_on_state,
 	.bytes = sparsify_list_bytes,
 	.cost = sparsify_list_cost,

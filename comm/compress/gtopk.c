@@ -309,6 +309,7 @@ const struct compress_ops compress_gtopk = {
 	.bind = gtopk_bind,
 	.average = gtopk_average,
 	.epoch = gtopk_epoch,
+	.warm_steps = sparsify_warm_steps,
 	.state = gtopk_state,
 	.bytes = gtopk_bytes,
 	.cost = gtopk_cost,

@@ -231,6 +231,7 @@ const struct compress_ops compress_hierarchical = {
 	.bind = hierarchical_bind,
 	.average = hierarchical_average,
 	.epoch = sparsify_on_epoch,
+	.warm_steps = sparsify_warm_steps,
 	.state = sparsify_on_state,
 	.bytes = hierarchical_bytes,
 	.cost = hierarchical_cost,

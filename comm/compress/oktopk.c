@@ -80,6 +80,14 @@ static int oktopk_init(struct compress *c, const struct config *config)
 	return sparsify_init(&o->base, c, config);
 }
 
+static int64_t oktopk_warm_steps(const struct compress *c, int64_t steps_per_epoch, int64_t period)
+{
+	const struct oktopk *o = c->state;
+	int64_t warmup = sparsify_warm_steps(c, steps_per_epoch, period), dense = o->dense * period;
+
+	return dense > warmup ? dense : warmup;
+}
+
 /* Regions of equal length, to begin with. */
 static void equal_bounds(struct compress *c, uint32_t *bound, int64_t n)
 {
@@ -281,6 +289,7 @@ const struct compress_ops compress_oktopk = {
 	.bind = oktopk_bind,
 	.average = oktopk_average,
 	.epoch = sparsify_on_epoch,
+	.warm_steps = oktopk_warm_steps,
 	.state = oktopk_state,
 	.bytes = oktopk_bytes,
 	.cost = oktopk_cost,

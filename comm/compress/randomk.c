@@ -145,6 +145,7 @@ const struct compress_ops compress_randomk = {
 	.pack = randomk_pack,
 	.unpack = randomk_unpack,
 	.epoch = sparsify_on_epoch,
+	.warm_steps = sparsify_warm_steps,
 	.state = randomk_state,
 	.bytes = randomk_bytes,
 	.cost = randomk_cost,

@@ -24,6 +24,7 @@
  * votes plus, so that only the loss shows it.
  */
 #include "../../core/config.h"
+#include "../../core/die.h"
 #include "../sync/sync.h"
 #include "quantize.h"
 
@@ -82,6 +83,17 @@ static void signsgd_state(struct compress *c, struct state_visitor *v)
 		v->vector(v, "votes", c->comm->device, s->momentum, c->n);
 }
 
+/* Weights measure some hundredths. */
+static void signsgd_foresee(const struct compress *c, double rate)
+{
+	const struct signsgd *s = c->state;
+	double moved = rate * (double)s->base.scale;
+
+	if (moved > 0.01)
+		warn("compress.method = \"signsgd\" moves every weight by %.3g in each average, more than most of them measure: the model will not "
+		     "learn. Set compress.scale so that it is about 0.001 (%.3g)", moved, 0.001 / rate);
+}
+
 static void signsgd_release(struct compress *c)
 {
 	struct signsgd *s = c->state;
@@ -98,6 +110,7 @@ const struct compress_ops compress_signsgd = {
 	.options = signsgd_options,
 	.state_size = sizeof(struct signsgd),
 	.init = signsgd_init,
+	.foresee = signsgd_foresee,
 	.bind = signsgd_bind,
 	.average = signsgd_average,
 	.state = signsgd_state,

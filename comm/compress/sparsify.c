@@ -146,6 +146,14 @@ void sparsify_sum(struct sparsify *s, struct compress *c, const struct range *ra
 
 void sparsify_on_epoch(struct compress *c, int64_t epoch) { sparsify_epoch(c->state, epoch); }
 
+int64_t sparsify_warm_steps(const struct compress *c, int64_t steps_per_epoch, int64_t period)
+{
+	const struct sparsify *s = c->state;
+
+	(void)period;
+	return s->warmups * steps_per_epoch;
+}
+
 void sparsify_on_state(struct compress *c, struct state_visitor *v)
 {
 	struct sparsify *s = c->state;

@@ -47,6 +47,7 @@ void sparsify_sum(struct sparsify *, struct compress *, const struct range *, in
 
 /* These go into struct compress_ops as they are, if the state begins with a struct sparsify; bytes and cost: of such lists. */
 void sparsify_on_epoch(struct compress *, int64_t epoch);
+int64_t sparsify_warm_steps(const struct compress *, int64_t steps_per_epoch, int64_t period);
 void sparsify_on_state(struct compress *, struct state_visitor *);
 double sparsify_list_bytes(const struct compress *, int64_t n, int workers);
 double sparsify_list_cost(const struct compress *, const struct cost_model *);

@@ -86,6 +86,7 @@ const struct compress_ops compress_threshold = {
 	.bind = threshold_bind,
 	.average = threshold_average,
 	.epoch = sparsify_on_epoch,
+	.warm_steps = sparsify_warm_steps,
 	.state = sparsify_on_state,
 	.bytes = sparsify_list_bytes,
 	.cost = sparsify_list_cost,

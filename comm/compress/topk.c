@@ -95,6 +95,7 @@ const struct compress_ops compress_topk = {
 	.pack = topk_pack,
 	.unpack = topk_unpack,
 	.epoch = sparsify_on_epoch,
+	.warm_steps = sparsify_warm_steps,
 	.state = sparsify_on_state,
 	.bytes = sparsify_list_bytes,
 	.cost = sparsify_list_cost,

@@ -132,16 +132,20 @@ static void band_text(const struct band *b, char *out, size_t size)
 
 void pays_print(FILE *out, const struct rival *all, int count, const struct cost_model *m)
 {
+	int width = 24;
+
 	fprintf(out, "forecast   a step of %s on %d workers: %.2f ms computing, then what of sending does not hide behind it (exposed). kernels: choosing,\n"
 	        "           packing and adding up in one average. On networks of the last column a step is shorter than dense. *: this run\n",
 	        all[0].sync->ops->name, m->workers, 1e3 * (m->forward + m->backward));
-	fprintf(out, "  %-24s %9s %11s %11s %13s   %s\n", "compress", "step ms", "exposed ms", "kernels ms", "MB/step/rank", "beats dense");
+	for (int i = 0; i < count; i++)
+		width = strlen(all[i].name) > (size_t)width ? (int)strlen(all[i].name) : width;
+	fprintf(out, "  %-*s %9s %11s %11s %13s   %s\n", width, "compress", "step ms", "exposed ms", "kernels ms", "MB/step/rank", "beats dense");
 	for (int i = 0; i < count; i++) {
 		char where[64] = "-";
 
 		if (i > 0)
 			band_text(&all[i].wins, where, sizeof(where));
-		fprintf(out, "%c %-24s %9.2f %11.2f %11.2f %13.4f   %s\n", all[i].chosen ? '*' : ' ', all[i].name, 1e3 * all[i].step,
+		fprintf(out, "%c %-*s %9.2f %11.2f %11.2f %13.4f   %s\n", all[i].chosen ? '*' : ' ', width, all[i].name, 1e3 * all[i].step,
 		        1e3 * all[i].exposed, 1e3 * all[i].kernels, all[i].bytes / 1e6, where);
 	}
 	fflush(out);

@@ -7,6 +7,7 @@
 
 #include "../../core/config.h"
 #include "../../core/die.h"
+#include "../../core/lr.h"
 #include "../../core/trace.h"
 #include "sync.h"
 
@@ -125,7 +126,7 @@ int sync_init(struct sync *s, const struct config *config, const struct tensor_i
 	if (compress_init(&s->compress, config) || choose_variant(s, config) || check_topology(s, config) || check_schedule(s, config) ||
 	    sync_read_policies(s, config))
 		return -1;
-	s->alone = first_period(s, config);
+	s->alone = s->period = first_period(s, config);
 	if (s->ops->state_size)
 		s->state = xcalloc(1, s->ops->state_size);
 	schedule_init(&s->schedule, config, tensor, tensors, n);
@@ -140,11 +141,24 @@ int sync_init(struct sync *s, const struct config *config, const struct tensor_i
 	return 0;
 }
 
+int64_t sync_warm_steps(const struct sync *s, int64_t steps_per_epoch)
+{
+	const struct compress_ops *ops = s->compress.ops;
+
+	return ops->warm_steps ? ops->warm_steps(&s->compress, steps_per_epoch, s->period) : 0;
+}
+
 void sync_foresee(const struct sync *s, const struct lr_schedule *lr, int64_t steps_per_epoch, int64_t steps)
 {
 	if (s->alone > steps)
 		warn("sync.algorithm = \"%s\" lets workers hear of each other after %lld steps, and the run has %lld: each trains alone to the end. "
 		     "Set a shorter period", s->ops->name, (long long)s->alone, (long long)steps);
+	if (sync_warm_steps(s, steps_per_epoch) >= steps)
+		warn("compress.method = \"%s\" warms up for %lld steps, and the run has %lld: it will send more than asked for to the end. Set "
+		     "compress.warmup%s shorter", s->compress.name, (long long)sync_warm_steps(s, steps_per_epoch), (long long)steps,
+		     !strcmp(s->compress.ops->name, "oktopk") ? " and compress.dense_steps" : "");
+	if (s->compress.ops->foresee)
+		s->compress.ops->foresee(&s->compress, s->ops->averages_gradients ? lr->base : 1);
 	if (s->ops->foresee)
 		s->ops->foresee(s, lr, steps_per_epoch, steps);
 }

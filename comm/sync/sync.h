@@ -82,6 +82,7 @@ struct sync {
 	struct schedule schedule;
 	struct range *part, *piece;     /* the arena in parts (sync_cut), and in pieces as the compressor sees it; in order, owned */
 	int parts, pieces;
+	int64_t period;                 /* sync.period, 1 for who has none */
 	int64_t alone;                  /* steps until a worker has first heard of the others: one sync.period, unless init() knows better */
 
 	/* from sync_bind on */
@@ -113,6 +114,8 @@ int sync_init(struct sync *, const struct config *, const struct tensor_info *, 
 /* Predicted seconds a step: the algorithm's formula, and beside it what communication takes from computing (cost.h). */
 double sync_cost(const struct sync *, const struct cost_model *);
 /* Before a run of several workers: warns if their models will not meet in so many steps, or not as the keys promise. */
+/* Steps until the compressor sends what its keys say: behind its warm-up, behind dense rounds. */
+int64_t sync_warm_steps(const struct sync *, int64_t steps_per_epoch);
 void sync_foresee(const struct sync *, const struct lr_schedule *, int64_t steps_per_epoch, int64_t steps);
 /* Before sync_bind(), with so many workers: do pieces go by a schedule that wants facts? Then it is to be told, and plans again. */
 bool sync_wants_facts(const struct sync *, int workers);
