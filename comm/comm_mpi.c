@@ -27,7 +27,7 @@
 #include "comm.h"
 
 /* As the segments of the ring (topology/ring.c); staged or not, so that a rank on a GPU and one on a CPU cut alike. */
-enum { LONGEST = 4 << 20 };
+enum { LONGEST = 4 << 20, SHORT = 64 << 10 };
 
 static pthread_mutex_t one_call = PTHREAD_MUTEX_INITIALIZER;
 
@@ -82,6 +82,9 @@ static void mpi_world_open(struct world *w)
 	/* Settings without which Open MPI starves ranks that share cores, and halves its speed over TCP; the user's win. */
 	setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
 	setenv("OMPI_MCA_btl_tcp_flags", "send,inplace", 0);
+	/* And over TCP a long message is announced, and goes on when the answer is there: behind what the receiver sends meanwhile, which in
+	 * a ring is as long. So all that exchange() gets goes at once; LONGEST and its header. */
+	setenv("OMPI_MCA_btl_tcp_eager_limit", "4198400", 0);
 	/* Built for CUDA (version 4; 5), it would ask CUDA about every buffer: not allowed where CUDA calls us, and never needed. */
 	setenv("OMPI_MCA_opal_cuda_support", "0", 0);
 	setenv("OMPI_MCA_accelerator", "null", 0);
@@ -143,6 +146,15 @@ struct exchange {
 	MPI_Request request[2];
 };
 
+/* Who gets something back runs no further ahead than that allows. Who only sends, long messages to a server that is busy with others, waits
+ * until they are wanted: else the server's memory would have to hold them all. */
+static int post_send(struct exchange *e)
+{
+	bool ahead = e->from < 0 && e->send_bytes > SHORT;
+
+	return (ahead ? MPI_Issend : MPI_Isend)(e->send, e->send_bytes, MPI_BYTE, e->to, 0, e->comm, &e->request[1]);
+}
+
 static bool exchange_done(void *arg)
 {
 	struct exchange *e = arg;
@@ -152,7 +164,7 @@ static bool exchange_done(void *arg)
 		if (e->from >= 0)
 			MPI(MPI_Irecv(e->recv, e->recv_bytes, MPI_BYTE, e->from, 0, e->comm, &e->request[0]));
 		if (e->to >= 0)
-			MPI(MPI_Isend(e->send, e->send_bytes, MPI_BYTE, e->to, 0, e->comm, &e->request[1]));
+			MPI(post_send(e));
 		e->posted = true;
 	}
 	MPI(MPI_Testall(2, e->request, &done, MPI_STATUSES_IGNORE));
