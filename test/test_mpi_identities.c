@@ -73,13 +73,15 @@ static void test_all_of_it(void)
 			struct course dense, sparse;
 			double d;
 
-			if (oracle_compressors[c]->gradients)
+			if (oracle_compressors[c]->gradients) {
 				p.momentum = oracle_compressors[c]->momentum;
+				p.nesterov = oracle_compressors[c]->nesterov;
+			}
 			one_run(p, &how, 0, &dense);
 			one_run(q, &how, 1, &sparse);
 			d = distance(&dense, &sparse);
-			all_ok(d <= BOUND, "%s: %s of density 1 ≡ dense, momentum %g in the optimizer: %.1e", basic[a]->name,
-			       oracle_compressors[c]->name, p.momentum, d);
+			all_ok(d <= BOUND, "%s: %s of density 1 ≡ dense, momentum %g%s in the optimizer: %.1e", basic[a]->name,
+			       oracle_compressors[c]->name, p.momentum, p.nesterov ? " of Nesterov" : "", d);
 			course_close(&dense);
 			course_close(&sparse);
 		}

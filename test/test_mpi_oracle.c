@@ -181,6 +181,10 @@ static void test_sparse(void)
 			test_group(basic[a], oracle_compressors[i], DENSE, 0.05, "bucket");
 			test_group(basic[a], oracle_compressors[i], DENSE, 1, "bucket");
 		}
+	/* Gradients that are applied later are still gradients. */
+	for (int i = 0; oracle_compressors[i]; i++)
+		if (oracle_compressors[i]->gradients && oracle_compressors[i]->sparse)
+			test_group(&oracle_pipe, oracle_compressors[i], DENSE, 0.3, "model");
 }
 
 /* Quantised: each bucket of the schedule by itself. */

@@ -24,6 +24,8 @@ __attribute__((unused)) static const struct oracle_compressor *const oracle_comp
 	&oracle_dgc,
 	&oracle_dgc_unmasked,
 	&oracle_dgc_clipped,
+	&oracle_dgc_nesterov,
+	&oracle_dgc_nesterov_unmasked,
 	&oracle_dgc_sampled,
 	&oracle_oktopk,
 	&oracle_hierarchical,
