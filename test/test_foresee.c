@@ -56,24 +56,46 @@ static void test_alone(void)
 	}
 }
 
+/* What goes to stderr between the two. */
+struct overheard {
+	FILE *file;
+	int keep;
+};
+
+static struct overheard listen_in(void)
+{
+	struct overheard o = { tmpfile(), dup(STDERR_FILENO) };
+
+	CHECK(o.file && o.keep >= 0 && fflush(stderr) == 0 && dup2(fileno(o.file), STDERR_FILENO) >= 0);
+	return o;
+}
+
+/* The caller frees it. */
+static char *heard(struct overheard *o)
+{
+	char *text = xcalloc(1, 1000);
+
+	CHECK(fflush(stderr) == 0 && dup2(o->keep, STDERR_FILENO) >= 0 && fseek(o->file, 0, SEEK_SET) == 0);
+	text[fread(text, 1, 999, o->file)] = 0;
+	fclose(o->file);
+	close(o->keep);
+	return text;
+}
+
 /* What is said before a run of so many steps with these keys, epochs of 10 steps; the caller frees it. */
 static char *said(const char *const *sets, int count, int64_t steps)
 {
 	struct config *config = config_load(kit_schema(), NULL, sets, count, NULL);
 	struct lr_schedule lr;
 	struct sync sync;
-	char *text = xcalloc(1, 1000);
-	FILE *file = tmpfile();
-	int keep = dup(STDERR_FILENO);
+	struct overheard o;
+	char *text;
 
-	CHECK(config && file && keep >= 0);
+	CHECK(config);
 	CHECK(lr_init(&lr, config, (double)steps / 10) == 0 && sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == 0);
-	CHECK(fflush(stderr) == 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+	o = listen_in();
 	sync_foresee(&sync, &lr, 10, steps);
-	CHECK(fflush(stderr) == 0 && dup2(keep, STDERR_FILENO) >= 0 && fseek(file, 0, SEEK_SET) == 0);
-	text[fread(text, 1, 999, file)] = 0;
-	fclose(file);
-	close(keep);
+	text = heard(&o);
 	sync_release(&sync);
 	config_free(config);
 	return text;
@@ -116,10 +138,50 @@ static void test_warnings(void)
 	}
 }
 
+/* ---- what a compressor says of its keys ---- */
+
+static void test_described(const char *const set[2], int workers, const char *words, const char *warning)
+{
+	struct config *config = config_load(kit_schema(), NULL, set, set[1] ? 2 : 1, NULL);
+	struct range whole = { 0, KIT_N, kit_tensor, KIT_TENSORS };
+	struct comm comm = { .size = workers };
+	struct compress c;
+	struct overheard o;
+	char text[200], *warned;
+
+	CHECK(config && compress_init(&c, config) == 0);
+	c.comm = &comm;
+	o = listen_in();
+	compress_describe(&c, &whole, text, sizeof(text));
+	warned = heard(&o);
+	ok(!strcmp(text, words) && (warning ? strstr(warned, warning) != NULL : !*warned), "%s %s, %d workers: \"%s\", %s", set[0], set[1] ? set[1] : "",
+	   workers, text, *warned ? "warned" : "no warning");
+	free(warned);
+	c.comm = NULL;
+	compress_release(&c);
+	config_free(config);
+}
+
+static void test_compressors(void)
+{
+	static const char *const low[][2] = {
+		{ "compress.method=powersgd", "compress.rank=2" }, { "compress.method=powersgd", "compress.rank=4" },
+		{ "compress.method=powersgd", "compress.rank=6" },
+	};
+
+	test_described((const char *const[]){ "compress.method=topk", NULL }, 3, "", NULL);
+	test_described(low[0], 3, "3 of 5 tensors as factors of rank 2, 80.8 % of the elements; 1/1.92 of the floats are sent", NULL);
+	test_described(low[1], 3, "1 of 5 tensors as factors of rank 4, 40.7 % of the elements; 1/1.18 of the floats are sent", NULL);
+	test_described(low[2], 3, "0 of 5 tensors as factors of rank 6, 0.0 % of the elements; 1/1 of the floats are sent",
+	               "Set compress.rank = 5 at most");
+	test_described(low[2], 1, "0 of 5 tensors as factors of rank 6, 0.0 % of the elements; 1/1 of the floats are sent", NULL);
+}
+
 int main(void)
 {
 	kit_layout();
 	test_alone();
 	test_warnings();
+	test_compressors();
 	return done_testing();
 }

@@ -89,6 +89,13 @@ void compress_average(struct compress *c, const struct range *range, const float
 	c->ops->average(c, range, in, out);
 }
 
+void compress_describe(const struct compress *c, const struct range *whole, char *text, size_t size)
+{
+	*text = 0;
+	if (c->ops->describe)
+		c->ops->describe(c, whole, text, size);
+}
+
 double compress_bytes(const struct compress *c, const struct range *range, int workers)
 {
 	return c->ops->range_bytes ? c->ops->range_bytes(c, range, workers) : c->ops->bytes(c, range->n, workers);

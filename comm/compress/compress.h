@@ -32,6 +32,10 @@ struct compress_ops {
 	void (*bind)(struct compress *, const struct range *ranges, int count);
 	/* Queued on the communicator's stream. in and out are whole arenas, the range says where; out may be in. */
 	void (*average)(struct compress *, const struct range *, const float *in, float *out);
+	/* (optional) For the user, once bound: what the keys come to with this model and these workers, a clause. Warns if that is not what
+	 * they promise. whole: the arena. */
+	void (*describe)(const struct compress *, const struct range *whole, char *text, size_t size);
+	int exchanges;                  /* at most, one after the other, in one average(); 0: one */
 	/*
 	 * (optional, all three) From one worker to another, for algorithms that know what the other has got so far (sync/choco.c): C of one
 	 * vector, without error feedback. Queued on the communicator's stream.
@@ -76,6 +80,8 @@ const struct compress_ops *compress_find(const char *name);
 int compress_init(struct compress *, const struct config *);    /* by compress.method; -1: error recorded */
 void compress_bind(struct compress *, struct comm *, const double *weight, const struct range *ranges, int count, int64_t n);
 void compress_average(struct compress *, const struct range *, const float *in, float *out);    /* with the injected delay */
+/* What describe() says; "" if it has nothing to say. */
+void compress_describe(const struct compress *, const struct range *whole, char *text, size_t size);
 double compress_bytes(const struct compress *, const struct range *, int workers);      /* of one average of it, a rank */
 double compress_cost(const struct compress *, const struct range *, const struct cost_model *);         /* its seconds of communication */
 void compress_epoch(struct compress *, int64_t epoch);
