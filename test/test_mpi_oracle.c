@@ -385,6 +385,8 @@ int main(int argc, char **argv)
 	kit_layout();
 	kits[0] = kit_open(world.any_thread ? PROGRESS_THREAD : PROGRESS_HOOK);
 	kits[1] = kit_open(PROGRESS_HOOK);
+	kit_two_hosts(&kits[0]);
+	kit_two_hosts(&kits[1]);
 	test_closed_form();
 	test_groups();
 	test_sparse();

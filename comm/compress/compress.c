@@ -74,6 +74,11 @@ int compress_init(struct compress *c, const struct config *config)
 	return c->ops->init(c, config);
 }
 
+int compress_check(const struct compress *c, const struct config *config, int workers)
+{
+	return c->ops->check ? c->ops->check(c, config, workers) : 0;
+}
+
 void compress_bind(struct compress *c, struct comm *comm, const double *weight, const struct range *ranges, int count, int64_t n)
 {
 	c->comm = comm;

@@ -29,6 +29,7 @@ __attribute__((unused)) static const struct oracle_compressor *const oracle_comp
 	&oracle_dgc_sampled,
 	&oracle_oktopk,
 	&oracle_hierarchical,
+	&oracle_hierarchical_hosts,
 	&oracle_powersgd,
 	&oracle_topk_fp16,
 	&oracle_topk_bf16,
