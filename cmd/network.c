@@ -14,24 +14,31 @@ bool run_link_given(const struct run *run)
 	return config_given(run->config, "cluster.inter.latency_us") || config_given(run->config, "cluster.inter.gbit_per_s");
 }
 
-/* What the config says of them; 0: nothing. */
-static int given_per_node(const struct run *run, int workers)
+/* What the config says of them; both 0: nothing. */
+static struct seats given_seats(const struct run *run)
 {
 	int group = run_all_reduces(run) ? (int)config_int(run->config, "topology.group") : 0;
-	int node = (int)config_int(run->config, "cluster.workers_per_node"), nodes = (int)config_int(run->config, "cluster.nodes");
+	int node = (int)config_int(run->config, "cluster.workers_per_node");
 
-	return group ? group : node ? node : nodes ? (workers + nodes - 1) / nodes : 0;
+	if (group || node)
+		return (struct seats){ .per_node = group ? group : node };
+	return (struct seats){ .nodes = (int)config_int(run->config, "cluster.nodes") };
 }
 
-/* The same number on all ranks, whatever their own host has. */
-int run_per_node(const struct run *run, int workers)
+static int given_per_node(const struct run *run, int workers) { return seats_per_node(given_seats(run), workers); }
+static bool ranks_are_nodes(const struct run *run) { return run->world.nodes == 1 && run_link_given(run); }
+
+/* The same on all ranks, whatever their own host has. */
+struct seats run_seats(const struct run *run)
 {
-	int given = given_per_node(run, workers);
+	struct seats given = given_seats(run);
 
-	if (given)
+	if (given.per_node || given.nodes)
 		return given;
-	return run->world.nodes == 1 && run_link_given(run) ? 1 : (run->world.size + run->world.nodes - 1) / run->world.nodes;
+	return (struct seats){ .per_node = ranks_are_nodes(run) ? 1 : (run->world.size + run->world.nodes - 1) / run->world.nodes };
 }
+
+int run_per_node(const struct run *run, int workers) { return seats_per_node(run_seats(run), workers); }
 
 struct cost_model run_link(const struct run *run, int workers)
 {
@@ -62,6 +69,16 @@ static void find_hosts(const struct run *run, int *host)
 			host[r]++;
 	}
 	free(name);
+}
+
+/* A number for each rank's node, as run_seats() has it, but with the ranks of a host wherever they are. */
+static void find_nodes(const struct run *run, int *node)
+{
+	int given = given_per_node(run, run->world.size), each = given ? given : ranks_are_nodes(run) ? 1 : 0;
+
+	find_hosts(run, node);
+	for (int r = 0; r < run->world.size && each; r++)
+		node[r] = r / each;
 }
 
 int run_check_link(const struct run *run)
@@ -99,7 +116,8 @@ static void fit_link(struct run *run)
 static struct cost_model find_link(struct run *run)
 {
 	struct cost_model link = run_link(run, run->world.size);
-	bool apart = run->world.nodes > 1 || given_per_node(run, run->world.size), modelled = run->virtual || config_bool(run->config, "cluster.emulate");
+	bool apart = run->world.nodes > 1 || given_per_node(run, run->world.size) || ranks_are_nodes(run);
+	bool modelled = run->virtual || config_bool(run->config, "cluster.emulate");
 
 	if (!apart) {           /* nothing goes between nodes */
 		link.latency = link.intra_latency;
@@ -121,16 +139,13 @@ static struct cost_model find_link(struct run *run)
 void run_plan_allreduce(struct run *run)
 {
 	struct cost_model link;
-	int *host, given;
+	int *host;
 
 	if (!run_all_reduces(run))
 		return;
 	link = find_link(run);
 	host = xcalloc((size_t)run->world.size, sizeof(*host));
-	given = given_per_node(run, run->world.size);
-	find_hosts(run, host);
-	for (int r = 0; r < run->world.size && given; r++)
-		host[r] = r / given;
+	find_nodes(run, host);
 	comm_plan_allreduce(run->comm, config_string(run->config, "topology.allreduce"), host, &link);
 	free(host);
 }

@@ -140,6 +140,16 @@ static void log_partition(const struct run *run)
 	rundir_flush(run->dir.log, "rank log");
 }
 
+static void print_compress(const struct run *run)
+{
+	char what[200];
+
+	note("compress   %s (%s)", run->sync.compress.name, run->sync.compress.ops->paper);
+	compress_describe(&run->sync.compress, &run->sync.schedule.whole, what, sizeof(what));
+	if (*what)
+		note("           %s", what);
+}
+
 static void print_asleep(const struct net_times *t)
 {
 	note("asleep     layers do not compute (cluster.compute.sleep): forward sleeps for %.2f ms, backward for %.2f, an update takes %.2f",
@@ -176,7 +186,7 @@ void report_start(struct run *run)
 	if (run->world.rank == 0)
 		net_print(&run->net, stdout);
 	note("algorithm  %s (%s)", run->sync.ops->name, run->sync.ops->paper);
-	note("compress   %s (%s)", run->sync.compress.name, run->sync.compress.ops->paper);
+	print_compress(run);
 	report_schedule(run);
 	note("optimizer  %s, lr %g %s; effective batch %d", run->optimizer.ops->name, run->lr.base,
 	     config_string(c, "optimizer.schedule"), run->batch_total);

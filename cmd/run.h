@@ -163,9 +163,10 @@ static inline bool run_serves(const struct run *run) { return run->world.rank >=
 bool run_all_reduces(const struct run *);                       /* topology.kind */
 /* cluster.inter, .intra and who sits together; of computing it says nothing */
 struct cost_model run_link(const struct run *, int workers);
-/* Neighbouring ranks of a node, of so many workers: topology.group, cluster.workers_per_node, .nodes; else as found, or one, if a network is
- * given and all are on one host: then each stands for a node. */
-int run_per_node(const struct run *, int workers);
+/* Neighbouring ranks of a node: topology.group, cluster.workers_per_node, .nodes; else as found, or one, if a network is given and all are
+ * on one host: then each stands for a node. */
+struct seats run_seats(const struct run *);
+int run_per_node(const struct run *, int workers);              /* the same of so many workers */
 bool run_link_given(const struct run *);                        /* cluster.inter is */
 int run_check_link(const struct run *);                         /* topology.link; a status */
 void run_plan_allreduce(struct run *);                          /* topology.allreduce, for run->comm */

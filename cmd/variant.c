@@ -57,6 +57,7 @@ bool variant_open(struct run *run, struct variant *v, const char *algorithm, con
 		return false;
 	}
 	v->sync.optimizer = &run->optimizer;
+	v->sync.compress.seats = run_seats(run);
 	open_comm(run, v);
 	return true;
 }

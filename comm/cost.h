@@ -22,6 +22,12 @@ struct cost_model {
 	double kernels_lent, messages_lent;
 };
 
+/* Who sits together, however many workers there are: so many neighbours on each node, or so many nodes; both 0: not known, each by itself. */
+struct seats {
+	int per_node, nodes;
+};
+static inline int seats_per_node(struct seats s, int workers) { return s.nodes ? (workers + s.nodes - 1) / s.nodes : s.per_node; }
+
 /*
  * Contention. A node's link carries alpha, beta in either direction at once, and its workers share it: if `across` of them send out of
  * the node at the same time (or receive from outside), each has 1/across of the bandwidth. Latencies do not share. So a step in which every

@@ -42,6 +42,16 @@ static inline struct kit kit_open(enum progress progress)
 	return kit_open_over(world.transport, dev, progress == PROGRESS_HOOK, progress == PROGRESS_HOOK ? "hook" : "thread");
 }
 
+/* The even ranks sit on one host, the odd ones on another. */
+__attribute__((unused)) static inline void kit_two_hosts(struct kit *k)
+{
+	int host[ORACLE_WORKERS];
+
+	for (int r = 0; r < k->comm->size; r++)
+		host[r] = r % 2;
+	comm_plan_allreduce(k->comm, "ring", host, &(struct cost_model){ 0 });
+}
+
 static inline void kit_close(struct kit *k)
 {
 	comm_close(k->comm);

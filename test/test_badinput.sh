@@ -169,6 +169,10 @@ set_ 2 'has the momentum itself' $dgc sync.algorithm=ssgd
 set_ 2 'does not work with optimizer.name = "adamw"' $dgc sync.algorithm=ssgd optimizer.name=adamw
 # shellcheck disable=SC2086
 set_ 2 'that one averages something else' $dgc sync.algorithm=local optimizer.momentum=0
+# shellcheck disable=SC2086
+set_ 2 'set compress.nesterov = true and optimizer.nesterov = false' $dgc sync.algorithm=ssgd optimizer.momentum=0 optimizer.nesterov=true
+# shellcheck disable=SC2086
+set_ 2 'looks ahead along a velocity' $dgc sync.algorithm=ssgd optimizer.momentum=0 compress.momentum=0 compress.nesterov=true
 mkdir "$tmp/used" && : >"$tmp/used/config.cfg"
 : >"$tmp/empty.cfg"
 refused 2 "output.dir: $tmp/used holds an earlier run" --set output.dir="$tmp/used" --set comm.transport=self --set data.name=synthetic \

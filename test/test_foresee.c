@@ -56,24 +56,46 @@ static void test_alone(void)
 	}
 }
 
+/* What goes to stderr between the two. */
+struct overheard {
+	FILE *file;
+	int keep;
+};
+
+static struct overheard listen_in(void)
+{
+	struct overheard o = { tmpfile(), dup(STDERR_FILENO) };
+
+	CHECK(o.file && o.keep >= 0 && fflush(stderr) == 0 && dup2(fileno(o.file), STDERR_FILENO) >= 0);
+	return o;
+}
+
+/* The caller frees it. */
+static char *heard(struct overheard *o)
+{
+	char *text = xcalloc(1, 1000);
+
+	CHECK(fflush(stderr) == 0 && dup2(o->keep, STDERR_FILENO) >= 0 && fseek(o->file, 0, SEEK_SET) == 0);
+	text[fread(text, 1, 999, o->file)] = 0;
+	fclose(o->file);
+	close(o->keep);
+	return text;
+}
+
 /* What is said before a run of so many steps with these keys, epochs of 10 steps; the caller frees it. */
 static char *said(const char *const *sets, int count, int64_t steps)
 {
 	struct config *config = config_load(kit_schema(), NULL, sets, count, NULL);
 	struct lr_schedule lr;
 	struct sync sync;
-	char *text = xcalloc(1, 1000);
-	FILE *file = tmpfile();
-	int keep = dup(STDERR_FILENO);
+	struct overheard o;
+	char *text;
 
-	CHECK(config && file && keep >= 0);
+	CHECK(config);
 	CHECK(lr_init(&lr, config, (double)steps / 10) == 0 && sync_init(&sync, config, kit_tensor, KIT_TENSORS, KIT_N) == 0);
-	CHECK(fflush(stderr) == 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+	o = listen_in();
 	sync_foresee(&sync, &lr, 10, steps);
-	CHECK(fflush(stderr) == 0 && dup2(keep, STDERR_FILENO) >= 0 && fseek(file, 0, SEEK_SET) == 0);
-	text[fread(text, 1, 999, file)] = 0;
-	fclose(file);
-	close(keep);
+	text = heard(&o);
 	sync_release(&sync);
 	config_free(config);
 	return text;
@@ -125,10 +147,108 @@ static void test_warnings(void)
 	}
 }
 
+/* ---- what a compressor says of its keys ---- */
+
+/* host: of each worker; NULL: nothing is known of them. */
+static void test_described(const char *const set[2], int workers, const int *host, const char *words, const char *warning)
+{
+	struct config *config = config_load(kit_schema(), NULL, set, set[1] ? 2 : 1, NULL);
+	struct range whole = { 0, KIT_N, kit_tensor, KIT_TENSORS };
+	struct comm comm = { .size = workers };
+	struct compress c;
+	struct overheard o;
+	char text[200], *warned;
+
+	CHECK(config && compress_init(&c, config) == 0);
+	c.comm = &comm;
+	if (host)
+		comm_plan_allreduce(&comm, "ring", host, &(struct cost_model){ 0 });
+	o = listen_in();
+	compress_describe(&c, &whole, text, sizeof(text));
+	warned = heard(&o);
+	ok(!strcmp(text, words) && (warning ? strstr(warned, warning) != NULL : !*warned), "%s %s, %d workers: \"%s\", %s", set[0], set[1] ? set[1] : "",
+	   workers, text, *warned ? "warned" : "no warning");
+	free(warned);
+	c.comm = NULL;
+	comm_unplan_allreduce(&comm);
+	compress_release(&c);
+	config_free(config);
+}
+
+static void test_nodes(void)
+{
+	static const char *const found[2] = { "compress.method=hierarchical", NULL };
+	static const char *const two[2] = { "compress.method=hierarchical", "compress.group=2" };
+	static const char *const four[2] = { "compress.method=hierarchical", "compress.group=4" };
+	static const int pairs[] = { 0, 0, 1, 1 }, turns[] = { 0, 1, 0, 1 }, one[] = { 7, 7, 7, 7 }, apart[] = { 0, 1, 2, 3 }, uneven[] = { 0, 0, 0, 3 },
+		six[] = { 0, 0, 0, 0, 4, 4 };
+	static const char *const as_found = "2 nodes of 2 workers (as the hierarchical all-reduce has them): dense inside, the largest between";
+
+	test_described(found, 1, one, "", NULL);
+	test_described(found, 4, pairs, as_found, NULL);
+	test_described(found, 4, turns, as_found, NULL);
+	test_described(found, 4, one, "1 node of 4 workers (as the hierarchical all-reduce has them): dense inside, the largest between", "on one node");
+	test_described(found, 4, apart, "4 nodes of 1 worker (as the hierarchical all-reduce has them): dense inside, the largest between",
+	               "finds no two workers on one node");
+	test_described(found, 4, uneven, "4 nodes of 1 worker (as the hierarchical all-reduce has them): dense inside, the largest between",
+	               "nodes of no common size");
+	test_described(found, 6, six, "3 nodes of 2 workers (as the hierarchical all-reduce has them): dense inside, the largest between", NULL);
+	test_described(two, 4, NULL, "2 nodes of 2 workers (compress.group): dense inside, the largest between", NULL);
+	test_described(two, 4, pairs, "2 nodes of 2 workers (compress.group): dense inside, the largest between", NULL);
+	test_described(two, 4, turns, "2 nodes of 2 workers (compress.group): dense inside, the largest between", "puts workers of several nodes together");
+	test_described(four, 4, pairs, "1 node of 4 workers (compress.group): dense inside, the largest between", "on one node");
+}
+
+static void test_group_divides(int group, int workers, const char *words)
+{
+	char *set[] = { "compress.method=hierarchical", xasprintf("compress.group=%d", group) };
+	struct config *config = config_load(kit_schema(), NULL, (const char *const *)set, 2, NULL);
+	struct compress c;
+	int rc;
+
+	CHECK(config && compress_init(&c, config) == 0);
+	rc = compress_check(&c, config, workers);
+	ok(words ? rc == -1 && strstr(errors_text(), words) && strstr(errors_text(), "hint:") : rc == 0 && !*errors_text(), "groups of %d, %d workers: %s",
+	   group, workers, words ? words : "taken");
+	errors_clear();
+	compress_release(&c);
+	config_free(config);
+	free(set[1]);
+}
+
+static void test_groups(void)
+{
+	test_group_divides(0, 7, NULL);
+	test_group_divides(3, 6, NULL);
+	test_group_divides(6, 6, NULL);
+	test_group_divides(8, 1, NULL);                 /* nothing is exchanged */
+	test_group_divides(4, 6, "set compress.group = 3");
+	test_group_divides(8, 6, "set compress.group = 6");
+	test_group_divides(2, 7, "set compress.group = 1");
+}
+
+static void test_compressors(void)
+{
+	static const char *const low[][2] = {
+		{ "compress.method=powersgd", "compress.rank=2" }, { "compress.method=powersgd", "compress.rank=4" },
+		{ "compress.method=powersgd", "compress.rank=6" },
+	};
+
+	test_described((const char *const[]){ "compress.method=topk", NULL }, 3, NULL, "", NULL);
+	test_described(low[0], 3, NULL, "3 of 5 tensors as factors of rank 2, 80.8 % of the elements; 1/1.92 of the floats are sent", NULL);
+	test_described(low[1], 3, NULL, "1 of 5 tensors as factors of rank 4, 40.7 % of the elements; 1/1.18 of the floats are sent", NULL);
+	test_described(low[2], 3, NULL, "0 of 5 tensors as factors of rank 6, 0.0 % of the elements; 1/1 of the floats are sent",
+	               "Set compress.rank = 5 at most");
+	test_described(low[2], 1, NULL, "0 of 5 tensors as factors of rank 6, 0.0 % of the elements; 1/1 of the floats are sent", NULL);
+}
+
 int main(void)
 {
 	kit_layout();
 	test_alone();
 	test_warnings();
+	test_compressors();
+	test_nodes();
+	test_groups();
 	return done_testing();
 }

@@ -73,13 +73,15 @@ static void test_all_of_it(void)
 			struct course dense, sparse;
 			double d;
 
-			if (oracle_compressors[c]->gradients)
+			if (oracle_compressors[c]->gradients) {
 				p.momentum = oracle_compressors[c]->momentum;
+				p.nesterov = oracle_compressors[c]->nesterov;
+			}
 			one_run(p, &how, 0, &dense);
 			one_run(q, &how, 1, &sparse);
 			d = distance(&dense, &sparse);
-			all_ok(d <= BOUND, "%s: %s of density 1 ≡ dense, momentum %g in the optimizer: %.1e", basic[a]->name,
-			       oracle_compressors[c]->name, p.momentum, d);
+			all_ok(d <= BOUND, "%s: %s of density 1 ≡ dense, momentum %g%s in the optimizer: %.1e", basic[a]->name,
+			       oracle_compressors[c]->name, p.momentum, p.nesterov ? " of Nesterov" : "", d);
 			course_close(&dense);
 			course_close(&sparse);
 		}
@@ -290,6 +292,8 @@ int main(int argc, char **argv)
 	kit_layout();
 	kits[0] = kit_open(world.any_thread ? PROGRESS_THREAD : PROGRESS_HOOK);
 	kits[1] = kit_open(PROGRESS_HOOK);
+	kit_two_hosts(&kits[0]);
+	kit_two_hosts(&kits[1]);
 	test_identities();
 	test_all_of_it();
 	test_dense_phase();

@@ -181,6 +181,10 @@ static void test_sparse(void)
 			test_group(basic[a], oracle_compressors[i], DENSE, 0.05, "bucket");
 			test_group(basic[a], oracle_compressors[i], DENSE, 1, "bucket");
 		}
+	/* Gradients that are applied later are still gradients. */
+	for (int i = 0; oracle_compressors[i]; i++)
+		if (oracle_compressors[i]->gradients && oracle_compressors[i]->sparse)
+			test_group(&oracle_pipe, oracle_compressors[i], DENSE, 0.3, "model");
 }
 
 /* Quantised: each bucket of the schedule by itself. */
@@ -381,6 +385,8 @@ int main(int argc, char **argv)
 	kit_layout();
 	kits[0] = kit_open(world.any_thread ? PROGRESS_THREAD : PROGRESS_HOOK);
 	kits[1] = kit_open(PROGRESS_HOOK);
+	kit_two_hosts(&kits[0]);
+	kit_two_hosts(&kits[1]);
 	test_closed_form();
 	test_groups();
 	test_sparse();

@@ -56,6 +56,16 @@ for method in bf16 int8 natural onebit signsgd; do
 	train 3 hook "$@" --set comm.progress=hook && train 3 thread "$@" --set comm.progress=thread --set train.eval_every=0 && same hook thread
 	ok $? "ssgd with $method: trains, driven by hook or thread, evaluation on or off"
 done
+set -- --set sync.algorithm=ssgd --set compress.method=hierarchical --set compress.density=0.05
+train 4 nodes "$@" --set cluster.workers_per_node=2 && said '^  *2 nodes of 2 workers (as the hier' && ! said '^warning: compress.method'
+ok $? "hierarchical top-k takes the cluster's nodes, and says so"
+train 4 groups "$@" --set compress.group=2 && said '^  *2 nodes of 2 workers (compress.group)' && same nodes groups
+ok $? "  the same as groups of two"
+said '^warning: compress.method = "hierarchical": compress.group = 2 puts workers'; [ $? = 1 ]; ok $? "  on one host nobody has to be warned of them"
+train 4 host "$@" && said '1 node of 4 workers' && said 'finds all 4 workers on one node' && differ nodes host
+ok $? "  or the hosts; of a single one it warns"
+train 3 refused "$@" --set compress.group=2; [ $? = 2 ] && said 'does not divide 3 workers'
+ok $? "  groups that do not divide the workers are refused"
 # Every algorithm; those that go by measured times need not repeat.
 scripts/algorithms "$program" >"$dir/algorithms"
 while read -r algorithm topology; do

@@ -66,6 +66,21 @@ csv --workers 8 --set topology.allreduce=doubling --set cluster.nodes=2 && [ "$(
 ok $? "  as 8 workers on 2 nodes"
 csv --workers 8 --set cluster.workers_per_node=4 && is 8 step_ms "16 + 2 * (P - 1) * (a + 4 * n / P * b)"; ok $? "a ring crosses each link once"
 csv --workers 4 --set cluster.workers_per_node=4 && is 4 step_ms "16 + 2 * (P - 1) * (i + 4 * n / P * j)"; ok $? "  and none inside a node"
+# row WORKERS [OPTIONS]: what hierarchical top-k comes to
+row() {
+	workers=$1
+	shift
+	csv --workers "$workers" --set compress.method=hierarchical --set compress.density=0.01 "$@" && tail -n 1 "$dir/log"
+}
+[ "$(row 8 --set cluster.workers_per_node=4)" = "$(row 8 --set cluster.workers_per_node=4 --set compress.group=4)" ] &&
+	[ "$(row 8 --set cluster.nodes=4)" = "$(row 8 --set cluster.nodes=4 --set compress.group=2)" ] &&
+	[ "$(row 8 --set cluster.nodes=4)" != "$(row 8 --set cluster.nodes=4 --set compress.group=4)" ]
+ok $? "hierarchical top-k takes the cluster's nodes, unless it is told others"
+[ "$(row 12 --set cluster.workers_per_node=8)" = "$(row 12 --set cluster.workers_per_node=8 --set compress.group=4)" ]
+ok $? "  and where the last one is not full, the largest parts that all are made of"
+csv --workers 8 --set compress.method=hierarchical --set compress.density=0.01 && bytes=$(field 8 bytes_per_step) &&
+	csv --workers 8 --set compress.method=topk --set compress.density=0.01 && [ "$(field 8 bytes_per_step)" = "$bytes" ]
+ok $? "  and is top-k where each worker is a node"
 csv --workers 8 --set topology.kind=ps --set topology.servers=4 --set cluster.workers_per_node=4 && is 8 step_ms "16 + 2 * a + 2 * 4 * n * b * 8"
 ok $? "4 servers on one node have one link for 8 workers"
 

@@ -234,7 +234,7 @@ static void test_refused(const char *algorithm, const char *kind, const char *wo
 	config_free(config);
 }
 
-static void test_wants(const char *method, const char *scope, bool wants, double share)
+static void test_wants(const char *method, const char *scope, bool wants, double share, int exchanges)
 {
 	struct config *config = config_of("ssgd", method, scope, "all-reduce");
 	double ready[KIT_TENSORS] = { 0, 1, 1, 4, 4 };
@@ -251,6 +251,7 @@ static void test_wants(const char *method, const char *scope, bool wants, double
 		ok(sync_buckets(&sync, 3, &bucket) == 2 && bucket[0].tensors == 3 && sync.pieces == (sync.compress.per_bucket ? 2 : 1),
 		   "%s: two messages, as planned", method);
 		near(sync.schedule.facts.share, share, 1e-12, "and what is left of the bytes");
+		near(schedule_message(&sync.schedule.facts, 1000), exchanges * 0.1 + share * 4e-6, 1e-12, "and how often a message begins");
 	}
 	sync_release(&sync);
 	config_free(config);
@@ -311,9 +312,11 @@ int main(void)
 	test_refused("local", "all-reduce", "does not send them");
 	test_refused("cocod", "all-reduce", "does not send them");
 	test_refused("ssgd", "ps", "has none");
-	test_wants("none", "model", true, 1);
-	test_wants("topk", "model", false, 0);
-	test_wants("topk", "bucket", true, 2 * 40 * 8 / (4 / 3.0 * 4 * KIT_N));      /* an all-gather among three, k = 40 of 400 */
+	test_wants("none", "model", true, 1, 1);
+	test_wants("topk", "model", false, 0, 0);
+	test_wants("topk", "bucket", true, 2 * 40 * 8 / (4 / 3.0 * 4 * KIT_N), 1);   /* an all-gather among three, k = 40 of 400 */
+	/* Of rank 2: of 6 x 8, 5 x 20 and 15 x 10 the factors, the vectors as they lie in the arena. */
+	test_wants("powersgd", "model", true, (2.0 * (14 + 25 + 25) + 16 + 64) / KIT_N, 2);
 	test_text();
 	return done_testing();
 }

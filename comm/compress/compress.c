@@ -74,6 +74,11 @@ int compress_init(struct compress *c, const struct config *config)
 	return c->ops->init(c, config);
 }
 
+int compress_check(const struct compress *c, const struct config *config, int workers)
+{
+	return c->ops->check ? c->ops->check(c, config, workers) : 0;
+}
+
 void compress_bind(struct compress *c, struct comm *comm, const double *weight, const struct range *ranges, int count, int64_t n)
 {
 	c->comm = comm;
@@ -87,6 +92,13 @@ void compress_average(struct compress *c, const struct range *range, const float
 	comm_delay(c->comm);
 	wire_kernels(c->comm, range->n);
 	c->ops->average(c, range, in, out);
+}
+
+void compress_describe(const struct compress *c, const struct range *whole, char *text, size_t size)
+{
+	*text = 0;
+	if (c->ops->describe)
+		c->ops->describe(c, whole, text, size);
 }
 
 double compress_bytes(const struct compress *c, const struct range *range, int workers)

@@ -28,10 +28,16 @@ struct compress_ops {
 	bool plain;                     /* it is the sum, element by element: also tensors, and all-reduces, can be taken apart */
 	size_t state_size;
 	int (*init)(struct compress *, const struct config *);          /* reads the keys; -1: error recorded. No device needed */
+	/* (optional) -1: error recorded, the keys do not go with a run of so many workers. */
+	int (*check)(const struct compress *, const struct config *, int workers);
 	/* allocates on compress->comm's device: residuals, lists. ranges: all the ranges that average() will see */
 	void (*bind)(struct compress *, const struct range *ranges, int count);
 	/* Queued on the communicator's stream. in and out are whole arenas, the range says where; out may be in. */
 	void (*average)(struct compress *, const struct range *, const float *in, float *out);
+	/* (optional) For the user, once bound: what the keys come to with this model and these workers, a clause. Warns if that is not what
+	 * they promise. whole: the arena. */
+	void (*describe)(const struct compress *, const struct range *whole, char *text, size_t size);
+	int exchanges;                  /* at most, one after the other, in one average(); 0: one */
 	/*
 	 * (optional, all three) From one worker to another, for algorithms that know what the other has got so far (sync/choco.c): C of one
 	 * vector, without error feedback. Queued on the communicator's stream.
@@ -64,6 +70,7 @@ struct compress {
 	const double *weight;           /* w_i of every rank; owned by the sync */
 	bool per_bucket;                /* each bucket of the schedule by itself (else the whole model as one vector) */
 	int64_t n;                      /* of the whole arena */
+	struct seats seats;             /* for formulas of any number of workers: set behind compress_init(), by whoever knows; else zero */
 	void *state;
 };
 
@@ -78,8 +85,11 @@ extern const struct compress_ops *const compress_list[];        /* NULL-terminat
 const struct compress_ops *compress_find(const char *name);
 
 int compress_init(struct compress *, const struct config *);    /* by compress.method; -1: error recorded */
+int compress_check(const struct compress *, const struct config *, int workers);        /* for a run of so many; -1: error recorded */
 void compress_bind(struct compress *, struct comm *, const double *weight, const struct range *ranges, int count, int64_t n);
 void compress_average(struct compress *, const struct range *, const float *in, float *out);    /* with the injected delay */
+/* What describe() says; "" if it has nothing to say. */
+void compress_describe(const struct compress *, const struct range *whole, char *text, size_t size);
 double compress_bytes(const struct compress *, const struct range *, int workers);      /* of one average of it, a rank */
 double compress_cost(const struct compress *, const struct range *, const struct cost_model *);         /* its seconds of communication */
 void compress_epoch(struct compress *, int64_t epoch);

@@ -6,6 +6,7 @@
  *
  *     g = in, clipped to the norm clip / sqrt(P) (if clip > 0)      local gradient clipping
  *     u = m u + g;  v = v + u                                       momentum correction: what waits is velocity
+ *     u = m (u + g);  v = v + u + g                                 instead, by Nesterov (nesterov = true), as in the authors' code
  *     S = the k largest |v|;  v = v without S;  u = u without S     momentum factor masking
  *     all-gather (index, value) of S                                (P-1) k pairs of 8 bytes sent
  *     out = sum_i w_i scatter(S_i)                                  on every worker, in rank order: same bits
@@ -16,8 +17,10 @@
  * a direction that is out of date. The density comes down over the first epochs (warmup). The paper chooses by a threshold from a sample
  * (selection = "sampled", topk.c has how); the exact choice is as fast here.
  *
- * sum of all u = sent + v: nothing of the velocity gets lost. At density 1 and without masking it is SGD with momentum m on every worker,
- * and the average of their velocities; at density 1 with masking, u is cleared everywhere in every step: SGD without momentum.
+ * sum of all that v was raised by = sent + v: nothing of the velocity gets lost. At density 1 and without masking it is SGD with momentum m
+ * on every worker, plain or Nesterov's (u is m times its velocity then), and the average of their steps; at density 1 with masking, u is
+ * cleared everywhere in every step: SGD without momentum, 1 + m times as far by Nesterov. An optimizer that was told to look ahead, and has
+ * no momentum to do it along, would quietly not: refused.
  *
  * Limits: in must be a gradient: of model differences there is no velocity (refused). With scope = "bucket" each bucket is clipped by
  * its own norm. Memory: two vectors of n. Weight decay stays in the optimizer, on the dense model, as in the authors' code for
@@ -35,7 +38,7 @@ struct dgc {
 	struct sparsify base;           /* base.residual: v */
 	float *velocity;                /* u: arena of n */
 	float momentum, clip;
-	bool masking;
+	bool nesterov, masking;
 };
 
 static const struct option dgc_options[] = {
@@ -44,6 +47,7 @@ static const struct option dgc_options[] = {
 	{ "scope", OPTION_STRING, "\"model\"", 0, 0, "model|bucket", "choose over the whole model, or in each bucket of the schedule" },
 	SPARSIFY_SELECTION,
 	{ "momentum", OPTION_FLOAT, "0.9", 0, 0.9999, NULL, "how much of the velocity is kept, in place of the optimizer's momentum" },
+	{ "nesterov", OPTION_BOOL, "false", 0, 0, NULL, "look ahead along the velocity (Nesterov), in place of optimizer.nesterov" },
 	{ "masking", OPTION_BOOL, "true", 0, 0, NULL, "the velocity of what is sent starts anew" },
 	{ "clip", OPTION_FLOAT, "0", 0, 1e30, NULL, "norm to which all workers' gradients together are clipped; 0: not at all" },
 	{ 0 },
@@ -56,7 +60,7 @@ static int check_company(const struct config *config)
 	if (!sync_find(algorithm)->averages_gradients) {
 		error("compress.method = \"dgc\" (%s) does not work with sync.algorithm = \"%s\" (%s): it accumulates gradients, and that "
 		      "one averages something else", config_origin(config, "compress.method"), algorithm, config_origin(config, "sync.algorithm"));
-		return hint("set sync.algorithm = \"ssgd\", or compress.method = \"topk\"");
+		return hint("set sync.algorithm = \"ssgd\" or \"pipe\", or compress.method = \"topk\"");
 	}
 	if (strcmp(optimizer, "sgd")) {
 		error("compress.method = \"dgc\" (%s) does not work with optimizer.name = \"%s\" (%s): what it sends are velocities of SGD",
@@ -69,16 +73,31 @@ static int check_company(const struct config *config)
 		      config_origin(config, "optimizer.momentum"));
 		return hint("set optimizer.momentum = 0");
 	}
+	if (config_bool(config, "optimizer.nesterov")) {
+		error("compress.method = \"dgc\" (%s) has the momentum itself: optimizer.nesterov = true (%s) has none to look ahead along",
+		      config_origin(config, "compress.method"), config_origin(config, "optimizer.nesterov"));
+		return hint("set compress.nesterov = true and optimizer.nesterov = false");
+	}
 	return 0;
+}
+
+static int check_nesterov(const struct config *config)
+{
+	if (!config_bool(config, "compress.nesterov") || config_float(config, "compress.momentum") > 0)
+		return 0;
+	error("compress.nesterov = true (%s) looks ahead along a velocity, and with compress.momentum = 0 (%s) there is none",
+	      config_origin(config, "compress.nesterov"), config_origin(config, "compress.momentum"));
+	return hint("set compress.momentum, for example to 0.9, or compress.nesterov = false");
 }
 
 static int dgc_init(struct compress *c, const struct config *config)
 {
 	struct dgc *d = c->state;
 
-	if (check_company(config))
+	if (check_company(config) || check_nesterov(config))
 		return -1;
 	d->momentum = (float)config_float(config, "compress.momentum");
+	d->nesterov = config_bool(config, "compress.nesterov");
 	d->masking = config_bool(config, "compress.masking");
 	d->clip = (float)config_float(config, "compress.clip");
 	sparsify_selection(&d->base, config);
@@ -91,6 +110,21 @@ static void dgc_bind(struct compress *c, const struct range *ranges, int count)
 
 	sparsify_bind(&d->base, c, ranges, count, c->comm->size);
 	d->velocity = c->comm->device->ops->mem->alloc(c->comm->device, (size_t)c->n * sizeof(float));
+}
+
+/* Returns what v is to be raised by: u, or y, which has g in it or room for it, made u + g. */
+static const float *correct_momentum(const struct dgc *d, struct comm *comm, int64_t n, const float *g, float *u, float *y)
+{
+	const struct device_ops *dev = comm->device->ops;
+	struct stream *s = comm->stream;
+
+	dev->vec->axpby(s, n, d->nesterov ? d->momentum : 1, g, d->momentum, u);
+	if (!d->nesterov)
+		return u;
+	if (y != g)
+		dev->mem->copy(s, y, g, (size_t)n * sizeof(float), COPY_DEVICE);
+	dev->vec->axpby(s, n, 1, u, 1, y);
+	return y;
 }
 
 static void dgc_average(struct compress *c, const struct range *range, const float *in, float *out)
@@ -107,8 +141,8 @@ static void dgc_average(struct compress *c, const struct range *range, const flo
 		dev->vec->clip(s, range->n, d->clip / sqrtf((float)c->comm->size), g, out + range->offset);
 		g = out + range->offset;
 	}
-	dev->vec->axpby(s, range->n, 1, g, d->momentum, u);
-	sparsify_choose(&d->base, c, range->n, k, u, d->base.residual + range->offset, mine);
+	g = correct_momentum(d, c->comm, range->n, g, u, out + range->offset);
+	sparsify_choose(&d->base, c, range->n, k, g, d->base.residual + range->offset, mine);
 	if (d->masking)
 		dev->sparse->clear(s, k, mine, u);
 	sparsify_sum(&d->base, c, range, k, out);

@@ -20,18 +20,26 @@
  * A residual belongs to a shard and its owner, in the owner's units (hence a / w_m): applied + sum of w_m e_m = inputs. Top-k sees sums
  * of g workers, which have less noise, and per shard instead of over all: a shard gets its share whatever is in it.
  *
- * Nodes are `group` consecutive ranks, or the largest divisor of P that is not larger: mpirun fills one host after the other unless it is
- * told otherwise. With one node the dense part is all there is to send, yet only the top k is applied; with group = 1 this is top-k.
+ * Nodes are those of the hierarchical all-reduce (comm_nodes(): by the config's cluster, else hosts, whichever ranks these have), or `group`
+ * consecutive ranks, which must divide P. Shards want nodes of one size: where the found ones differ, g is the largest size that all of them
+ * can be divided into, and no part of the dense exchange leaves a node. With one node the dense part is all there is to send, yet only
+ * the top k is applied; with g = 1 this is top-k. Either is warned of.
  *
  * Limits: one set of buffers and the same loop of exchanges for all; where one host's ranks could add faster than by messages (NVLink's
  * collectives), they do not.
  */
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "../../core/config.h"
+#include "../../core/die.h"
 #include "sparsify.h"
 
 struct hierarchical {
 	struct sparsify base;           /* base.own: S */
-	int group;                      /* as wished; members() is what it became */
+	int group;                      /* compress.group; 0: as found. members() is what it became */
+	int g, nodes, node, me;         /* of this run; this rank is member `me` of node `node` */
+	int *seat;                      /* [node][member]: their ranks */
 	float *peer, *sum;              /* a shard each, the longest */
 	struct sparse *list;            /* [member][node][most_k] */
 };
@@ -40,17 +48,38 @@ static const struct option hierarchical_options[] = {
 	{ "density", OPTION_FLOAT, "0.01", 1e-7, 1, NULL, "share of the elements that is sent" },
 	{ "warmup", OPTION_LIST, "[]", 1e-7, 1, NULL, "densities of the first epochs, e.g. [0.25, 0.0625, 0.015625]" },
 	{ "scope", OPTION_STRING, "\"model\"", 0, 0, "model|bucket", "choose over the whole model, or in each bucket of the schedule" },
-	{ "group", OPTION_INT, "8", 1, 1e6, NULL, "consecutive ranks that make a node, inside which nothing is compressed" },
+	{ "group", OPTION_INT, "0", 0, 1e6, NULL,
+	  "consecutive ranks that make a node, inside which nothing is compressed; 0: nodes as those of the hierarchical all-reduce" },
 	{ 0 },
 };
 
-static int members(const struct hierarchical *h, int workers)
-{
-	int g = h->group < workers ? h->group : workers;
+static int common_divisor(int a, int b) { return b ? common_divisor(b, a % b) : a; }
 
-	while (workers % g)
-		g--;
+/* The largest g that the nodes of this run can all be divided into. */
+static int members_found(const int *node, int workers)
+{
+	int g = 0;
+
+	for (int first = 0; first < workers; first++) {
+		int count = 0;
+
+		for (int r = first; r < workers; r++)
+			count += node[r] == first;
+		g = common_divisor(g, count);
+	}
 	return g;
+}
+
+/* g. Without ranks there are neighbours: full nodes, and one with the rest. */
+static int members(const struct compress *c, int workers)
+{
+	const struct hierarchical *h = c->state;
+	const int *found = c->comm && c->comm->size == workers ? comm_nodes(c->comm) : NULL;
+	int each = h->group ? h->group : seats_per_node(c->seats, workers);
+
+	if (found && !h->group)
+		return members_found(found, workers);
+	return workers <= each ? workers : common_divisor(workers, each > 1 ? each : 1);
 }
 
 static void shard(int64_t n, int g, int m, int64_t *from, int64_t *to)
@@ -80,31 +109,68 @@ static int hierarchical_init(struct compress *c, const struct config *config)
 	return sparsify_init(&h->base, c, config);
 }
 
+static int hierarchical_check(const struct compress *c, const struct config *config, int workers)
+{
+	const struct hierarchical *h = c->state;
+	int smaller = h->group < workers ? h->group : workers;
+
+	if (!h->group || workers == 1 || workers % h->group == 0)
+		return 0;
+	while (workers % smaller)
+		smaller--;
+	error("compress.group = %d (%s) does not divide %d workers into nodes of one size", h->group, config_origin(config, "compress.group"), workers);
+	return hint("set compress.group = %d, or leave it out: nodes are then the cluster's, or the hosts", smaller);
+}
+
+/* Node after node, in the order of their first ranks. */
+static void take_seats(struct compress *c)
+{
+	struct hierarchical *h = c->state;
+	const int *found = h->group ? NULL : comm_nodes(c->comm);
+	int size = c->comm->size, count = 0;
+
+	h->g = members(c, size);
+	h->nodes = size / h->g;
+	h->seat = xcalloc((size_t)size, sizeof(*h->seat));
+	for (int first = 0; first < size; first++)
+		for (int r = first; r < size; r++)
+			if (found ? found[r] == first : r == first)
+				h->seat[count++] = r;
+	for (int i = 0; i < size; i++)
+		if (h->seat[i] == c->comm->rank) {
+			h->node = i / h->g;
+			h->me = i % h->g;
+		}
+}
+
 static void hierarchical_bind(struct compress *c, const struct range *ranges, int count)
 {
 	struct hierarchical *h = c->state;
 	struct device *dev = c->comm->device;
 	int64_t longest = 0;
 
+	take_seats(c);
 	sparsify_bind(&h->base, c, ranges, count, 0);
 	for (int i = 0; i < count; i++)
 		longest = ranges[i].n > longest ? ranges[i].n : longest;
-	longest = longest / members(h, c->comm->size) + 2 * ARENA_ALIGN;        /* shards are whole units */
+	longest = longest / h->g + 2 * ARENA_ALIGN;     /* shards are whole units */
 	h->peer = dev->ops->mem->alloc(dev, (size_t)longest * sizeof(float));
 	h->sum = dev->ops->mem->alloc(dev, (size_t)longest * sizeof(float));
 	h->list = dev->ops->mem->alloc(dev, (size_t)c->comm->size * (size_t)h->base.most_k * sizeof(struct sparse));
 }
 
+static int rank_of(const struct hierarchical *h, int node, int member) { return h->seat[node * h->g + member]; }
+
 /* The lists of one member of all nodes. */
-static struct sparse *lists_of(const struct hierarchical *h, int nodes, int member) { return h->list + (int64_t)member * nodes * h->base.most_k; }
+static struct sparse *lists_of(const struct hierarchical *h, int member) { return h->list + (int64_t)member * h->nodes * h->base.most_k; }
 
 /* sum = the node's weighted sum of this member's shard, in rank order. v: all of it, weighted. */
-static void reduce_scatter(struct compress *c, const float *v, int64_t n, int g)
+static void reduce_scatter(struct compress *c, const float *v, int64_t n)
 {
 	struct hierarchical *h = c->state;
 	struct comm *comm = c->comm;
 	const struct device_ops *dev = comm->device->ops;
-	int node = comm->rank / g, me = comm->rank % g;
+	int g = h->g, me = h->me;
 	int64_t from, to, peer_from, peer_to;
 
 	shard(n, g, me, &from, &to);
@@ -113,30 +179,30 @@ static void reduce_scatter(struct compress *c, const float *v, int64_t n, int g)
 		int dst = (me + step) % g, src = (me + g - step) % g;
 
 		shard(n, g, dst, &peer_from, &peer_to);
-		comm_exchange(comm, node * g + dst, v + peer_from, (peer_to - peer_from) * (int64_t)sizeof(float),
-		              node * g + src, h->peer, (to - from) * (int64_t)sizeof(float));
+		comm_exchange(comm, rank_of(h, h->node, dst), v + peer_from, (peer_to - peer_from) * (int64_t)sizeof(float),
+		              rank_of(h, h->node, src), h->peer, (to - from) * (int64_t)sizeof(float));
 		dev->vec->reduce(comm->stream, to - from, DTYPE_F32, REDUCE_SUM, h->peer, h->sum);
 	}
 }
 
 /* This member's list to its like in all nodes, then all their lists to all members of this node. */
-static void gather(struct compress *c, int64_t n, int g)
+static void gather(struct compress *c, int64_t n)
 {
 	struct hierarchical *h = c->state;
 	struct comm *comm = c->comm;
-	int nodes = comm->size / g, node = comm->rank / g, me = comm->rank % g;
+	int g = h->g, nodes = h->nodes, node = h->node, me = h->me;
 	int64_t k = shard_k(h, n, g, me), bytes = k * (int64_t)sizeof(struct sparse);
-	struct sparse *mine = lists_of(h, nodes, me);
+	struct sparse *mine = lists_of(h, me);
 
 	for (int step = 1; step < nodes; step++) {
 		int dst = (node + step) % nodes, src = (node + nodes - step) % nodes;
 
-		comm_exchange(comm, dst * g + me, mine + node * k, bytes, src * g + me, mine + src * k, bytes);
+		comm_exchange(comm, rank_of(h, dst, me), mine + node * k, bytes, rank_of(h, src, me), mine + src * k, bytes);
 	}
 	for (int step = 1; step < g; step++) {
 		int dst = (me + step) % g, src = (me + g - step) % g;
 
-		comm_exchange(comm, node * g + dst, mine, nodes * bytes, node * g + src, lists_of(h, nodes, src),
+		comm_exchange(comm, rank_of(h, node, dst), mine, nodes * bytes, rank_of(h, node, src), lists_of(h, src),
 		              nodes * shard_k(h, n, g, src) * (int64_t)sizeof(struct sparse));
 	}
 }
@@ -147,33 +213,75 @@ static void hierarchical_average(struct compress *c, const struct range *range, 
 	struct comm *comm = c->comm;
 	const struct device_ops *dev = comm->device->ops;
 	struct stream *s = comm->stream;
-	int g = members(h, comm->size), nodes = comm->size / g, me = comm->rank % g;
+	int g = h->g, me = h->me;
 	float weight = (float)c->weight[comm->rank], *y = out + range->offset;
 	int64_t n = range->n, from, to, k = shard_k(h, n, g, me);
 
 	shard(n, g, me, &from, &to);
 	dev->vec->scale(s, n, weight, in + range->offset, y);
-	reduce_scatter(c, y, n, g);
+	reduce_scatter(c, y, n);
 	if (k > 0) {
 		dev->vec->scale(s, to - from, 1 / weight, h->sum, h->sum);
 		dev->sparse->topk(s, to - from, k, h->sum, h->base.residual + range->offset + from, h->base.own, h->base.work);
-		dev->sparse->scale(s, k, weight, h->base.own, lists_of(h, nodes, me) + comm->rank / g * k);
+		dev->sparse->scale(s, k, weight, h->base.own, lists_of(h, me) + h->node * k);
 	}
-	gather(c, n, g);
+	gather(c, n);
 	dev->mem->zero(s, y, (size_t)n * sizeof(float));
 	for (int m = 0; m < g; m++) {
 		int64_t count = shard_k(h, n, g, m);
 
 		shard(n, g, m, &from, &to);
-		for (int node = 0; node < nodes && count > 0; node++)
-			dev->sparse->scatter_add(s, count, 1, lists_of(h, nodes, m) + node * count, y + from);
+		for (int node = 0; node < h->nodes && count > 0; node++)
+			dev->sparse->scatter_add(s, count, 1, lists_of(h, m) + node * count, y + from);
 	}
+}
+
+/* ---- what the user is told ---- */
+
+/* Do ranks that an explicit group puts together sit on different nodes? */
+static bool crosses(const struct compress *c, int g)
+{
+	const int *found = comm_nodes(c->comm);
+	bool any = false;
+
+	for (int r = 0; found && r < c->comm->size; r++)
+		any = any || found[r] != found[r / g * g];
+	return any;
+}
+
+static void warn_nodes(const struct compress *c, int g)
+{
+	const struct hierarchical *h = c->state;
+	const char *method = "compress.method = \"hierarchical\"";
+
+	if (g == c->comm->size)
+		warn("%s finds all %d workers on one node: all is sent dense, and yet only the largest sums are applied. Set compress.method = "
+		     "\"none\", or compress.group to the workers that are close to each other", method, g);
+	else if (g == 1)
+		warn("%s finds no two workers on one node%s: this is \"topk\". Set compress.group or cluster.workers_per_node to the workers that are "
+		     "close to each other", method, h->group ? "" : ", or nodes of no common size");
+	else if (h->group && crosses(c, g))
+		warn("%s: compress.group = %d puts workers of several nodes together, and what they exchange is dense. Leave it out to have the nodes "
+		     "themselves", method, g);
+}
+
+static void hierarchical_describe(const struct compress *c, const struct range *whole, char *text, size_t size)
+{
+	const struct hierarchical *h = c->state;
+	int g = members(c, c->comm->size), nodes = c->comm->size / g;
+
+	(void)whole;
+	if (c->comm->size == 1)
+		return;
+	snprintf(text, size, "%d node%s of %d worker%s (%s): dense inside, the largest between", nodes, nodes == 1 ? "" : "s", g,
+	         g == 1 ? "" : "s", h->group ? "compress.group" : "as the hierarchical all-reduce has them");
+	warn_nodes(c, g);
 }
 
 static double hierarchical_bytes(const struct compress *c, int64_t n, int workers)
 {
 	const struct hierarchical *h = c->state;
-	int g = members(h, workers), nodes = workers / g;
+	int g = members(c, workers), nodes = workers / g;
 	double k = 0;
 
 	for (int m = 0; m < g; m++)
@@ -196,7 +304,7 @@ static int member(const void *context, int rank)
 static double hierarchical_cost(const struct compress *c, const struct cost_model *m)
 {
 	const struct hierarchical *h = c->state;
-	int g = members(h, m->workers), nodes = m->workers / g;
+	int g = members(c, m->workers), nodes = m->workers / g;
 	double list = (double)shard_k(h, m->n, g, 0) * sizeof(struct sparse), seconds = 0;
 	struct inside i = { g, 1 };
 
@@ -215,6 +323,7 @@ static void hierarchical_release(struct compress *c)
 	struct hierarchical *h = c->state;
 	struct device *dev = c->comm->device;
 
+	free(h->seat);
 	dev->ops->mem->free(dev, h->peer);
 	dev->ops->mem->free(dev, h->sum);
 	dev->ops->mem->free(dev, h->list);
@@ -228,8 +337,10 @@ const struct compress_ops compress_hierarchical = {
 	.options = hierarchical_options,
 	.state_size = sizeof(struct hierarchical),
 	.init = hierarchical_init,
+	.check = hierarchical_check,
 	.bind = hierarchical_bind,
 	.average = hierarchical_average,
+	.describe = hierarchical_describe,
 	.epoch = sparsify_on_epoch,
 	.warm_steps = sparsify_warm_steps,
 	.state = sparsify_on_state,

@@ -25,7 +25,8 @@
  *
  * What is sent: a tensor is taken as a matrix if r (n + m) < n m; smaller ones and vectors go dense, with the P of their bucket.
  * All matrices of a bucket share one all-reduce for P and one for Q: two latencies a bucket, 2 (p-1)/p of 4 (sum r (n + m) + dense)
- * bytes a rank in a ring of p. A rank that no tensor is large enough for is a dense average, by one all-reduce.
+ * bytes a rank in a ring of p. A rank that no tensor is large enough for is a dense average, by one all-reduce: the start of a run says
+ * how much of the model is factored, and warns if nothing is.
  *
  *     compute   | backward …       |                               wait |  update
  *     comm                           M Q  all-reduce  G-S  M^T P  all-reduce  P Q^T
@@ -36,6 +37,7 @@
  * Limits: a direction that is not among the first r waits in the residual, and with few steps some of it waits at the end. P Q^T is
  * computed by every rank for itself: for the same bits everywhere, ranks must compute on processors of one kind.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "../../core/config.h"
@@ -273,6 +275,50 @@ static void powersgd_average(struct compress *c, const struct range *range, cons
 	trace_end(s);
 }
 
+/* ---- what the user is told ---- */
+
+/* The highest rank that leaves something of this tensor to gain; 0: it is none, or no matrix. */
+static int highest_rank(const struct tensor_info *t)
+{
+	int64_t rows = t->dim[0], cols = rows ? t->n / rows : 0;
+
+	return t->dims > 1 && rows + cols > 0 ? (int)((t->n - 1) / (rows + cols)) : 0;
+}
+
+static void warn_dense(const struct powersgd *ps, int highest)
+{
+	char remedy[80] = "";
+
+	if (highest)
+		snprintf(remedy, sizeof(remedy), "compress.rank = %d at most, better 1 to 4, or ", highest);
+	warn("compress.method = \"powersgd\" compresses nothing: factors of rank %d (compress.rank) are longer than each of this model's tensors, "
+	     "so all go dense. Set %scompress.method = \"none\"", ps->rank, remedy);
+}
+
+static void powersgd_describe(const struct compress *c, const struct range *whole, char *text, size_t size)
+{
+	const struct powersgd *ps = c->state;
+	int64_t factored = 0, all = 0, first, second;
+	int matrices = 0, highest = 0;
+
+	for (int i = 0; i < whole->tensors; i++) {
+		const struct tensor_info *t = &whole->tensor[i];
+		int most = highest_rank(t);
+
+		highest = most > highest ? most : highest;
+		all += t->n;
+		if (is_matrix(t, ps->rank)) {
+			factored += t->n;
+			matrices++;
+		}
+	}
+	sizes(ps, whole, &first, &second);
+	snprintf(text, size, "%d of %d tensors as factors of rank %d, %.1f %% of the elements; 1/%.3g of the floats are sent", matrices,
+	         whole->tensors, ps->rank, 100 * (double)factored / (double)all, (double)whole->n / (double)(first + second));
+	if (!matrices && c->comm->size > 1)
+		warn_dense(ps, highest);
+}
+
 static void powersgd_state(struct compress *c, struct state_visitor *v)
 {
 	struct powersgd *ps = c->state;
@@ -321,6 +367,8 @@ const struct compress_ops compress_powersgd = {
 	.init = powersgd_init,
 	.bind = powersgd_bind,
 	.average = powersgd_average,
+	.describe = powersgd_describe,
+	.exchanges = 2,
 	.state = powersgd_state,
 	.range_bytes = powersgd_range_bytes,
 	.range_cost = powersgd_range_cost,

@@ -57,7 +57,10 @@ struct range schedule_span(const struct tensor_info *tensor, int tensors, int64_
 	return (struct range){ from, to - from, &tensor[first], end - first };
 }
 
-double schedule_message(const struct schedule_facts *f, int64_t floats) { return f->latency + f->per_byte * f->share * 4 * (double)floats; }
+double schedule_message(const struct schedule_facts *f, int64_t floats)
+{
+	return (1 + f->more) * f->latency + f->per_byte * f->share * 4 * (double)floats;
+}
 
 double schedule_landed(const struct schedule_facts *f, const struct tensor_info *tensor, const struct range *bucket, int buckets)
 {

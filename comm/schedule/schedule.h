@@ -20,7 +20,9 @@ struct schedule_facts {
 	double backward;                /* how long backward takes */
 	double *ready;                  /* a tensor each: from where backward begins until its gradient is final; never falls in the arena */
 	int tensors;
-	double share;                   /* what a compressor leaves of the bytes; 1: all. Not a fact, but the config's */
+	/* Not facts, but the config's: */
+	double share;                   /* what a compressor leaves of the bytes; 1: all */
+	int more;                       /* latencies of its messages beyond the first: it exchanges several times for a bucket */
 };
 
 struct schedule_ops {

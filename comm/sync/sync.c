@@ -215,6 +215,7 @@ void sync_refine(struct sync *s, const struct schedule_facts *facts, int workers
 	struct schedule_facts here = *facts;
 
 	here.share = dense > 0 ? compress_bytes(&s->compress, &s->schedule.whole, workers) / dense : 1;
+	here.more = s->compress.ops->exchanges > 1 ? s->compress.ops->exchanges - 1 : 0;
 	schedule_refine(&s->schedule, &here);
 	cut_pieces(s);
 }

@@ -26,15 +26,17 @@ const struct allreduce_ops *const allreduce_list[] = {
 /* The groups in the order of their first ranks. */
 static void plan_teams(struct allreduce_plan *plan, const struct comm *comm, const int *host)
 {
-	int *group = plan->ranks, *leader = plan->ranks + comm->size;
+	int *group = plan->ranks, *leader = group + comm->size, *node = leader + comm->size;
 
 	plan->group = (struct team){ group, 0, 0 };
 	plan->leaders = (struct team){ leader, 0, -1 };
+	plan->node = node;
 	for (int r = 0; r < comm->size; r++) {
-		bool first = true;
+		bool first;
 
-		for (int before = 0; before < r; before++)
-			first = first && host[before] != host[r];
+		for (node[r] = 0; host[node[r]] != host[r]; node[r]++)
+			;
+		first = node[r] == r;
 		if (host[r] == host[comm->rank]) {
 			if (r == comm->rank)
 				plan->group.me = plan->group.size;
@@ -59,7 +61,7 @@ void comm_plan_allreduce(struct comm *comm, const char *name, const int *host, c
 	CHECK(plan->ops || !strcmp(name, "auto"));
 	plan->link = *link;
 	plan->link.workers = comm->size;
-	plan->ranks = xcalloc(2 * (size_t)comm->size, sizeof(*plan->ranks));
+	plan->ranks = xcalloc(3 * (size_t)comm->size, sizeof(*plan->ranks));
 	plan_teams(plan, comm, host);
 	comm->plan = plan;
 }
@@ -71,6 +73,8 @@ void comm_unplan_allreduce(struct comm *comm)
 	free(comm->plan);
 	comm->plan = NULL;
 }
+
+const int *comm_nodes(const struct comm *comm) { return comm->plan ? comm->plan->node : NULL; }
 
 /* A library cannot be told how; what it does best is its affair. */
 static bool by_library(const struct comm *comm)

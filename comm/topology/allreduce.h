@@ -32,6 +32,7 @@ struct allreduce_plan {
 	struct cost_model link;
 	struct team group, leaders;     /* the ranks of this one's host; the first of each host (me: -1 if this one is none) */
 	int *ranks;                     /* their lists */
+	int *node;                      /* of each rank the first one of its group */
 };
 
 /* What is long goes in segments, so that a received one is still in the cache when it is added; 4 MiB measured best

@@ -34,6 +34,8 @@ double comm_allreduce_cost(const struct comm *, const struct cost_model *, doubl
  */
 void comm_plan_allreduce(struct comm *, const char *name, const int *host, const struct cost_model *link);
 void comm_unplan_allreduce(struct comm *);
+/* The groups of that plan, whichever way it goes: of each rank the first one of its group. NULL: nothing was planned. */
+const int *comm_nodes(const struct comm *);
 const char *comm_allreduce_way(const struct comm *, double bytes);      /* the name of what carries so many bytes, for the user */
 /*
  * An all-reduce in two halves, and whatever the caller likes between them: the same buffer, n and type for both. In between each rank holds

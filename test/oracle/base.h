@@ -80,7 +80,8 @@ struct oracle_compressor {
 	bool forgets;                   /* what is not sent gets lost */
 	bool gradients;                 /* it works under algorithms that average gradients only, and has the momentum itself */
 	bool never_all;                 /* even at density 1 it does not send all of its input; */
-	double momentum;                /* else: what it is then is SGD with this momentum (of those that have it themselves) */
+	double momentum;                /* else: what it is then is SGD with this momentum (of those that have it themselves), */
+	bool nesterov;                  /* and by Nesterov */
 	bool few;                       /* finding seeds takes time: only under the three algorithms that stand for all */
 	double bound;                   /* how far a trajectory in float may be from the one in double; 0: as for sums */
 	bool fine;                      /* so fine that some decision is always close: the bound is a few steps of the rounding */

@@ -1,6 +1,7 @@
 /*
- * Hierarchical top-k (Shi et al., MLSys 2021): nodes of two or three ranks if that divides the world; in each the sum of every shard, and of
- * it the k largest with what was left there. Shards are whole units of 16. A residual is in units of the shard's owner.
+ * Hierarchical top-k (Shi et al., MLSys 2021): in each node the sum of every shard, and of it the k largest with what was left there. Shards
+ * are whole units of 16. A residual is in units of the shard's owner. Nodes are two or three neighbours as far as that divides the world,
+ * or two hosts that have every other rank each (kit_two_hosts() in sync_kit.h); if these are of unequal size, they have no common one but 1.
  */
 #ifndef ORACLE_COMPRESS_HIERARCHICAL_H
 #define ORACLE_COMPRESS_HIERARCHICAL_H
@@ -8,16 +9,32 @@
 #include "../../core/die.h"
 #include "compress_list.h"
 
-static inline int hierarchical_wish(const struct oracle_setup *p) { return p->density < 0.1 ? 2 : 3; }
+static inline bool hierarchical_on_hosts(const struct oracle_setup *p) { return strstr(p->compressor->name, "hosts") != NULL; }
 
 static inline int hierarchical_members(const struct oracle_setup *p)
 {
-	int best = 1;
+	int best = 1, wish = p->density < 0.1 ? 2 : 3;
 
-	for (int g = 1; g <= hierarchical_wish(p); g++)
+	if (hierarchical_on_hosts(p))
+		return p->workers % 2 ? 1 : p->workers / 2;
+	for (int g = 1; g <= wish; g++)
 		if (p->workers % g == 0)
 			best = g;
 	return best;
+}
+
+/* Of worker i. */
+struct hierarchical_seat {
+	int node, member;
+};
+
+static inline struct hierarchical_seat hierarchical_seat(const struct oracle_setup *p, int i)
+{
+	int g = hierarchical_members(p);
+
+	if (hierarchical_on_hosts(p) && g > 1)
+		return (struct hierarchical_seat){ i % 2, i / 2 };
+	return (struct hierarchical_seat){ i / g, i % g };
 }
 
 static inline int64_t hierarchical_begin(int64_t n, int g, int m)
@@ -35,15 +52,17 @@ static inline void oracle_hierarchical_average(struct oracle *o, int r, double *
 	struct candidate *c = malloc((size_t)n * sizeof(*c));
 
 	memset(out + from, 0, (size_t)n * sizeof(double));
-	for (int i = 0; i < set->workers; i++) {        /* i owns shard i % g of the node that begins at i - i % g */
-		int64_t begin = from + hierarchical_begin(n, g, i % g), end = from + hierarchical_begin(n, g, i % g + 1), k;
+	for (int i = 0; i < set->workers; i++) {        /* i owns its node's shard of its own number */
+		struct hierarchical_seat seat = hierarchical_seat(set, i);
+		int64_t begin = from + hierarchical_begin(n, g, seat.member), end = from + hierarchical_begin(n, g, seat.member + 1), k;
 
 		if (begin == end)
 			continue;
 		k = oracle_k(oracle_density(o), end - begin);
 		for (int64_t j = begin; j < end; j++) {
-			for (int member = i - i % g; member < i - i % g + g; member++)
-				o->residual[i][j] += set->weight[member] * in[member][j] / set->weight[i];
+			for (int w = 0; w < set->workers; w++)
+				if (hierarchical_seat(set, w).node == seat.node)
+					o->residual[i][j] += set->weight[w] * in[w][j] / set->weight[i];
 			c[j - begin] = (struct candidate){ o->residual[i][j], j };
 		}
 		choose(o, c, end - begin, k);
@@ -57,7 +76,7 @@ static inline void oracle_hierarchical_average(struct oracle *o, int r, double *
 
 static inline int oracle_hierarchical_keys(const struct oracle_setup *p, const char **sets)
 {
-	sets[0] = xasprintf("compress.group=%d", hierarchical_wish(p));
+	sets[0] = xasprintf("compress.group=%d", hierarchical_on_hosts(p) ? 0 : hierarchical_members(p));
 	return 1;
 }
 
@@ -70,7 +89,8 @@ static inline double oracle_hierarchical_bytes(const struct oracle_setup *p, int
 	double bytes = 0;
 
 	for (int i = 0; i < p->workers; i++) {
-		int64_t length = hierarchical_begin(n, g, i % g + 1) - hierarchical_begin(n, g, i % g);
+		int member = hierarchical_seat(p, i).member;
+		int64_t length = hierarchical_begin(n, g, member + 1) - hierarchical_begin(n, g, member);
 		double k = length ? (double)oracle_k(p->density, length) : 0;
 
 		bytes += 4.0 * (double)(n - length) + 8 * k * (nodes - 1) + 8 * k * nodes * (g - 1);
@@ -78,12 +98,10 @@ static inline double oracle_hierarchical_bytes(const struct oracle_setup *p, int
 	return bytes;
 }
 
-static const struct oracle_compressor oracle_hierarchical = {
-	.name = "hierarchical",
-	.sparse = true,
-	.keys = oracle_hierarchical_keys,
-	.average = oracle_hierarchical_average,
-	.bytes = oracle_hierarchical_bytes,
-};
+#define HIERARCHICAL(...) \
+	{ .sparse = true, .method = "hierarchical", .keys = oracle_hierarchical_keys, .average = oracle_hierarchical_average, \
+	  .bytes = oracle_hierarchical_bytes, __VA_ARGS__ }
+static const struct oracle_compressor oracle_hierarchical = HIERARCHICAL(.name = "hierarchical, groups");
+static const struct oracle_compressor oracle_hierarchical_hosts = HIERARCHICAL(.name = "hierarchical, hosts");
 
 #endif
