@@ -151,7 +151,7 @@ struct sparse_ops {
 	 * follow. */
 	void (*select)(struct stream *, int64_t n, int64_t k, const float *least, const float *in, float *residual, struct sparse *out,
 	               void *work);
-	/* What about k of the magnitudes |x + y| reach, if they are normally distributed: *least = |mean| + z deviation, where a normal
+	/* What about k of the magnitudes |x + y| (y NULL: |x|) reach, if they are normally distributed: *least = |mean| + z deviation, where a normal
 	 * variable is beyond z deviations with probability k / n. Then up to twice: are they fewer than 2/3 k, half of it, are they
 	 * more than 4/3 k, one and a half times. 0 for k = n. The last bit depends on the order of the sums. */
 	void (*normal_bound)(struct stream *, int64_t n, int64_t k, const float *x, const float *y, float *least);

@@ -14,6 +14,7 @@ static const struct { const char *name; struct quant q; } quant_formats[] = {
 	{ "127 levels of the largest", { QUANT_LEVELS, QUANT_MAX, 8, 127, 256, 0, -1 } },
 	{ "7 levels of the norm", { QUANT_LEVELS, QUANT_L2, 4, 7, 512, 0, -1 } },
 	{ "4 levels of the largest", { QUANT_LEVELS, QUANT_MAX, 4, 4, 128, 0, -1 } },
+	{ "1 level of the largest", { QUANT_LEVELS, QUANT_MAX, 2, 1, 512, 0, -1 } },
 	{ "1 level, clipped", { QUANT_LEVELS, QUANT_CLIP, 2, 1, 1024, 2.5f, -1 } },
 	{ "powers of two", { QUANT_POWERS, QUANT_UNSCALED, 9, 0, 512, 0, -1 } },
 	{ "signs", { QUANT_SIGN, QUANT_UNSCALED, 1, 0, 128, 0, -1 } },

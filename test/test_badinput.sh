@@ -108,6 +108,7 @@ set_ 2 'did you mean "gtopk"?' compress.method=gtopkk
 set_ 2 'did you mean "fp16"?' 'compress.method=("topk", "fp17")'
 set_ 2 'nothing can be sent as "gtopk"' 'compress.method=("topk", "gtopk")'
 set_ 2 'the values of "gtopk" cannot be sent as "bf16"' 'compress.method=("gtopk", "bf16")'
+set_ 2 'which nobody adds up on the way can: "topk", "threshold", "gaussian-k", "dgc", "hierarchical"' 'compress.method=("oktopk", "fp16")'
 set_ 2 'is a list of 3 names' 'compress.method=("topk", "fp16", "bf16")'
 set_ 2 'topology.allreduce = "rings" is not known' topology.kind=all-reduce topology.allreduce=rings
 set_ 2 'topology.link has two numbers' topology.allreduce=auto 'topology.link=[50.0]'

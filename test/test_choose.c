@@ -60,7 +60,8 @@ static void test_select(struct rig *r, struct rig *ref)
 	}
 }
 
-/* Normal data about a mean: as many as wished for, within the third that the corrections leave; and as the reference. */
+/* Normal data about a mean: as many as wished for, within the third that the corrections leave; and as the reference. Of one vector:
+ * what it is of that vector and zeros. */
 static void test_bound(struct rig *r, struct rig *ref)
 {
 	static const struct { int64_t n, k; double mean; int power; bool fits; } cases[] = {
@@ -73,7 +74,7 @@ static void test_bound(struct rig *r, struct rig *ref)
 	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
 		int64_t n = cases[c].n, k = cases[c].k, reach = 0;
 		struct buffer x = buffer_open(n, 1), y = buffer_open(n, 3);
-		float least = -1, want = -1;
+		float least = -1, want = -1, alone = -1, ref_alone = -1, want_alone = -1;
 		struct rng rng;
 
 		rng_init(&rng, 22, RNG_TEST, (uint64_t)c, 0);
@@ -87,7 +88,13 @@ static void test_bound(struct rig *r, struct rig *ref)
 		ref->ops->sparse->normal_bound(ref->stream, n, k, x.x, y.x, &want);
 		for (int64_t i = 0; i < n; i++)
 			reach += fabsf(x.x[i] + y.x[i]) >= least;
+		r->ops->sparse->normal_bound(r->stream, n, k, x.x, NULL, &alone);
+		ref->ops->sparse->normal_bound(ref->stream, n, k, x.x, NULL, &ref_alone);
+		memset(y.x, 0, (size_t)n * sizeof(float));
+		ref->ops->sparse->normal_bound(ref->stream, n, k, x.x, y.x, &want_alone);
 		worst = fmax(worst, fabs((double)least - want) / (want > 0 ? want : 1));
+		worst = fmax(worst, fabs((double)alone - want_alone) / (want_alone > 0 ? want_alone : 1));
+		misfits += ref_alone != want_alone;
 		misfits += cases[c].fits && (3 * reach < 2 * k || 3 * reach > 4 * k);
 		buffer_close(&x);
 		buffer_close(&y);

@@ -13,7 +13,8 @@ static const struct oracle_compressor dense = { .name = "none" }, topk = { .name
 
 /* What is sent; the others of the oracle's quantisers vote, or are variants. */
 static const struct oracle_compressor *const lists[] = {
-	&dense, &topk, &oracle_randomk, &oracle_topk_fp16, &oracle_topk_bf16, &oracle_topk_sampled,
+	&dense, &topk, &oracle_randomk, &oracle_topk_fp16, &oracle_topk_bf16, &oracle_topk_sampled, &oracle_threshold, &oracle_gaussian_k,
+	&oracle_gaussian_k_bf16,
 };
 enum { LISTS = sizeof(lists) / sizeof(*lists), NEWS = LISTS + ORACLE_QUANTIZERS };
 
@@ -246,6 +247,7 @@ int main(int argc, char **argv)
 	test_agreement(&oracle_randomk, 0.1, false);
 	test_agreement(&oracle_topk_fp16, 0.1, false);
 	test_agreement(&oracle_topk_bf16, 0.1, true);
+	test_agreement(&oracle_gaussian_k, 0.1, false);
 	for (int q = LISTS; q < NEWS; q++)
 		if (is_operator(news_of(q)))
 			test_agreement(news_of(q), 0.1, q % 2);
@@ -258,6 +260,7 @@ int main(int argc, char **argv)
 	if (wanted("refused")) {
 		test_refused("compress.method=gtopk", "makes sense among all only");
 		test_refused("compress.method=powersgd", "makes sense among all only");
+		test_refused("compress.method=hierarchical", "\"topk\", \"randomk\", \"threshold\", \"gaussian-k\", \"bf16\"");
 		test_refused("compress.method=signsgd", "makes sense among all only");
 		test_refused("topology.graph=random", "same neighbours in every step");
 	}

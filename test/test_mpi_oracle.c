@@ -187,6 +187,36 @@ static void test_sparse(void)
 			test_group(&oracle_pipe, oracle_compressors[i], DENSE, 0.3, "model");
 }
 
+/* Chains where test_groups() does not take them: choosing in buckets, and under all five. */
+static void test_chains(void)
+{
+	static const char *const fusions[] = { "none", "size" };
+
+	for (int a = 0; a < COMPOSED; a++)
+		for (int i = 0; oracle_compressors[i]; i++) {
+			const struct oracle_compressor *c = oracle_compressors[i];
+			struct tally tally = fresh;
+			struct rng rng;
+			char name[100];
+
+			snprintf(name, sizeof(name), "%s × %s of a bucket", basic[a]->name, c->name);
+			if (!c->digits || (c->gradients && a) || !wanted(name))
+				continue;
+			rng_init(&rng, 7, RNG_TEST, (uint64_t)a, (uint32_t)i);
+			for (int run = 0; run < 2; run++) {
+				struct manner how = { .steps = 7, .batch = run ? even : uneven };
+				struct oracle_setup p = setup(basic[a], DENSE, 1, a ? 1 + run : 1, 1 + run, how.batch, "bucket", fusions[(run + i) % 2]);
+
+				p = setup_through(c, p);
+				c->draw(&p, &rng);
+				if (basic[a]->draw)
+					basic[a]->draw(&p, &rng, how.steps);
+				compare(&p, "bucket", fusions[(run + i) % 2], &how, run, &tally);
+			}
+			report(name, &tally);
+		}
+}
+
 /* Quantised: each bucket of the schedule by itself. */
 static void test_quantizers(void)
 {
@@ -240,6 +270,18 @@ static void test_adamw(void)
 	report("adamw under all algorithms and compressors", &tally);
 }
 
+/* Under ssgd. part: of the densities 0.2, 0.5, then 0.03; where values are rounded, of few none is close. */
+static void warm_up(const struct oracle_compressor *c, double part, bool look_first, struct tally *tally)
+{
+	struct manner how = { .steps = 14, .epoch_steps = 4, .batch = even };
+	struct oracle_setup p = setup_through(c, setup(basic[0], DENSE, 0.03 * part, 1, 0, even, "model", "none"));
+
+	p.warmup[0] = 0.2 * part;
+	p.warmup[1] = 0.5 * part;
+	p.warmups = 2;
+	compare(&p, "model", "none", &how, look_first, tally);
+}
+
 static void test_warmup(void)
 {
 	struct tally tally = fresh;
@@ -258,17 +300,15 @@ static void test_warmup(void)
 				p.warmups = 2;
 				compare(&p, scope, "none", &how, bucket, &tally);
 			}
-	for (int c = 0; oracle_compressors[c]; c++) {
-		struct manner how = { .steps = 14, .epoch_steps = 4, .batch = even };
-		struct oracle_setup p = setup_through(oracle_compressors[c], setup(basic[0], DENSE, 0.03, 1, 0, even, "model", "none"));
-
-		p.warmup[0] = 0.2;
-		p.warmup[1] = 0.5;
-		p.warmups = 2;
+	for (int c = 0; oracle_compressors[c]; c++)
 		if (oracle_compressors[c]->sparse)
-			compare(&p, "model", "none", &how, c % 2, &tally);
-	}
+			warm_up(oracle_compressors[c], 1, c % 2, &tally);
 	report("density warm-up 0.2, 0.5, then 0.03", &tally);
+	tally = fresh;
+	for (int c = 0; oracle_compressors[c]; c++)
+		if (oracle_compressors[c]->digits)
+			warm_up(oracle_compressors[c], 0.1, c % 2, &tally);
+	report("density warm-up 0.02, 0.05, then 0.003, of chains", &tally);
 }
 
 /* Each average late by a millisecond or two: whoever does not wait for it uses what is not there yet. */
@@ -390,6 +430,7 @@ int main(int argc, char **argv)
 	test_closed_form();
 	test_groups();
 	test_sparse();
+	test_chains();
 	test_quantizers();
 	test_adamw();
 	test_warmup();

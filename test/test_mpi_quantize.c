@@ -437,7 +437,7 @@ int main(int argc, char **argv)
 		for (int how = 0; how < 2; how++)
 			test_alone(&kits[(how + i) % 2], q, how ? even : uneven, how);
 		test_resume(q);
-		if (q->rounding == ROUND_POWERS || (q->rounding == ROUND_LEVELS && q->norm != NORM_CLIP))
+		if (q->rounding == ROUND_POWERS || (q->rounding == ROUND_LEVELS && q->norm != NORM_CLIP))      /* test_quant clips */
 			test_unbiased(q);
 	}
 	if (wanted("representable"))

@@ -199,44 +199,73 @@ static void test_by_hand(void)
 	ok(!memcmp(y, p, sizeof(p)), "powers of two stay what they are");
 }
 
-/* The mean of many draws is x: each within 5 standard deviations of it, and all together no further away than chance has it. */
+/* ---- means of many draws ---- */
+
+enum { DRAWN = 512, DRAWS = 4000 };
+
+static void draw_many(const struct quant *q, const float *x, double mean[DRAWN], double variance[DRAWN])
+{
+	static float y[DRAWN];
+
+	memset(mean, 0, DRAWN * sizeof(double));
+	memset(variance, 0, DRAWN * sizeof(double));
+	for (int d = 0; d < DRAWS; d++) {
+		through(q, DRAWN, x, NULL, (uint64_t)d, 2, y);
+		for (int i = 0; i < DRAWN; i++) {
+			mean[i] += (double)y[i] / DRAWS;
+			variance[i] += (double)y[i] * y[i] / DRAWS;
+		}
+	}
+	for (int i = 0; i < DRAWN; i++)
+		variance[i] -= mean[i] * mean[i];
+}
+
+/* How large an element can come through. DRAWN elements are one bucket of the format that clips. */
+static double clip_of(const struct quant *q, const float *x)
+{
+	double squares = 0;
+
+	for (int i = 0; i < DRAWN; i++)
+		squares += (double)x[i] * x[i];
+	return q->scale == QUANT_CLIP ? q->clip * sqrt(squares / DRAWN) : INFINITY;
+}
+
+/* The mean is x: each within 5 standard deviations of it, and all together no further away than chance has it. Where the scale clips,
+ * it is the clipped x; and what is clipped is the scale, in every draw. */
 static void test_unbiased(void)
 {
-	enum { N = 512, DRAWS = 4000 };
-	static float x[N], y[N];
-	static double sum[N], squares[N];
+	static float x[DRAWN];
+	static double mean[DRAWN], variance[DRAWN];
 
+	quant_fill(x, DRAWN, 0, 4);
 	for (int f = 0; f < QUANT_FORMATS; f++) {
 		const struct quant *q = &quant_formats[f].q;
-		double furthest = 0, all = 0;
-		int stochastic = 0;
+		double furthest = 0, all = 0, clip = clip_of(q, x);
+		int stochastic = 0, clipped = 0, wrong = 0;
 
-		if ((q->code != QUANT_LEVELS && q->code != QUANT_POWERS) || q->scale == QUANT_CLIP)
+		if (q->code != QUANT_LEVELS && q->code != QUANT_POWERS)
 			continue;
-		quant_fill(x, N, 0, 4);
-		memset(sum, 0, sizeof(sum));
-		memset(squares, 0, sizeof(squares));
-		for (int d = 0; d < DRAWS; d++) {
-			through(q, N, x, NULL, (uint64_t)d, 2, y);
-			for (int i = 0; i < N; i++) {
-				sum[i] += y[i];
-				squares[i] += (double)y[i] * y[i];
-			}
-		}
-		for (int i = 0; i < N; i++) {
-			double mean = sum[i] / DRAWS, variance = squares[i] / DRAWS - mean * mean, z;
+		draw_many(q, x, mean, variance);
+		for (int i = 0; i < DRAWN; i++) {
+			double z = (mean[i] - x[i]) / sqrt(variance[i] / DRAWS);
 
-			if (variance <= 0.02 * x[i] * x[i] / (q->levels + 1)) /* hardly ever rounded the other way: no normal distribution */
+			if (fabs(x[i]) >= clip) {
+				wrong += !(fabs(mean[i] - copysign(clip, x[i])) <= 1e-6 * clip);
+				clipped++;
 				continue;
-			z = (mean - x[i]) / sqrt(variance / DRAWS);
+			}
+			if (variance[i] <= 0.02 * x[i] * x[i] / (q->levels + 1))        /* hardly ever rounded the other way: not normal */
+				continue;
 			furthest = fmax(furthest, fabs(z));
 			all += z * z;
 			stochastic++;
 		}
 		all /= stochastic;
-		ok(furthest < 5 && all > 0.7 && all < 1.3 && stochastic > N / 4,
+		ok(furthest < 5 && all > 0.7 && all < 1.3 && stochastic > DRAWN / 4,
 		   "%s: unbiased: of %d means the furthest is %.1f standard deviations off, mean square %.2f", quant_formats[f].name, stochastic,
 		   furthest, all);
+		if (q->scale == QUANT_CLIP)
+			ok(clipped > 2 && wrong == 0, "%s: %d that are larger always become the clip", quant_formats[f].name, clipped);
 	}
 }
 

@@ -35,6 +35,18 @@ static int hint_chain(void)
 	return hint("a chain is a sparse compressor and what its values are sent as, fp16 or bf16: compress.method = (\"topk\", \"fp16\")");
 }
 
+int compress_hint(const char *what, bool (*can)(const struct compress_ops *))
+{
+	char names[400] = "";
+
+	for (int i = 0; compress_list[i]; i++)
+		if (can(compress_list[i]))
+			snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s\"%s\"", *names ? ", " : "", compress_list[i]->name);
+	return hint("%s: %s", what, names);
+}
+
+static bool sends_halves(const struct compress_ops *ops) { return ops->halves; }
+
 /* One name, or two: what is sent, and as what. */
 static int choose(struct compress *c, const struct config *config)
 {
@@ -57,7 +69,7 @@ static int choose(struct compress *c, const struct config *config)
 	}
 	if (half && !c->ops->halves) {
 		error("%s: compress.method: the values of \"%s\" cannot be sent as \"%s\"", where, name[0], name[1]);
-		return hint("only a compressor that sends lists of values which nobody adds up on the way can: \"topk\"");
+		return compress_hint("only compressors that send lists of values which nobody adds up on the way can", sends_halves);
 	}
 	c->half = half ? half->half : HALF_NONE;
 	snprintf(c->name, sizeof(c->name), "%s%s%s", name[0], half ? " + " : "", half ? half->name : "");

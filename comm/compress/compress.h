@@ -83,6 +83,7 @@ extern const struct compress_half compress_halves[];
 
 extern const struct compress_ops *const compress_list[];        /* NULL-terminated */
 const struct compress_ops *compress_find(const char *name);
+int compress_hint(const char *what, bool (*can)(const struct compress_ops *));  /* hint(): what, and the names of all that can */
 
 int compress_init(struct compress *, const struct config *);    /* by compress.method; -1: error recorded */
 int compress_check(const struct compress *, const struct config *, int workers);        /* for a run of so many; -1: error recorded */

@@ -30,7 +30,25 @@ struct gaussian_k {
 	float *least;                   /* t, in device memory */
 };
 
-static int gaussian_k_init(struct compress *c, const struct config *config) { return sparsify_init(c->state, c, config); }
+static void gaussian_k_choose(struct compress *c, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out)
+{
+	struct gaussian_k *g = c->state;
+	const struct sparse_ops *ops = c->comm->device->ops->sparse;
+	struct stream *s = c->comm->stream;
+
+	trace_begin(s, "select", "values", k);
+	ops->normal_bound(s, n, k, residual, in, g->least);
+	ops->select(s, n, k, g->least, in, residual, out, g->base.work);
+	trace_end(s);
+}
+
+static int gaussian_k_init(struct compress *c, const struct config *config)
+{
+	struct gaussian_k *g = c->state;
+
+	g->base.choose = gaussian_k_choose;
+	return sparsify_init(&g->base, c, config);
+}
 
 static void gaussian_k_bind(struct compress *c, const struct range *ranges, int count)
 {
@@ -38,21 +56,6 @@ static void gaussian_k_bind(struct compress *c, const struct range *ranges, int 
 
 	sparsify_bind(&g->base, c, ranges, count, c->comm->size);
 	g->least = c->comm->device->ops->mem->alloc(c->comm->device, sizeof(*g->least));
-}
-
-static void gaussian_k_average(struct compress *c, const struct range *range, const float *in, float *out)
-{
-	struct gaussian_k *g = c->state;
-	const struct sparse_ops *ops = c->comm->device->ops->sparse;
-	struct stream *s = c->comm->stream;
-	float *residual = g->base.residual + range->offset;
-	int64_t k = sparsify_k(&g->base, range->n);
-
-	trace_begin(s, "select", "values", k);
-	ops->normal_bound(s, range->n, k, in + range->offset, residual, g->least);
-	ops->select(s, range->n, k, g->least, in + range->offset, residual, sparsify_mine(&g->base, c, k), g->base.work);
-	trace_end(s);
-	sparsify_sum(&g->base, c, range, k, out);
 }
 
 static void gaussian_k_release(struct compress *c)
@@ -72,7 +75,10 @@ const struct compress_ops compress_gaussian_k = {
 	.state_size = sizeof(struct gaussian_k),
 	.init = gaussian_k_init,
 	.bind = gaussian_k_bind,
-	.average = gaussian_k_average,
+	.average = sparsify_list_average,
+	.wire = sparsify_list_wire,
+	.pack = sparsify_list_pack,
+	.unpack = sparsify_list_unpack,
 	.epoch = sparsify_on_epoch,
 	.warm_steps = sparsify_warm_steps,
 	.state = sparsify_on_state,

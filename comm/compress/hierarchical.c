@@ -8,14 +8,16 @@
  *
  *     reduce-scatter in the node:    member m gets  a = sum over the node of w_i in_i, of its shard
  *     acc = e + a / w_m;  S = the k_m largest |acc|;  e = acc without S         k_m: the density's share of the shard
- *     all-gather of w_m S among the members m of all nodes
- *     all-gather in the node of what each member then has; out = sum over the nodes of the lists, in their order: same bits everywhere
+ *     all-gather of S among the members m of all nodes
+ *     all-gather in the node of what each member then has; out = sum of w_m S_m over all, shard by shard in the nodes' order: same bits
  *
  *     4 ranks, 2 nodes     0 ↔ 1   2 ↔ 3      0 ↔ 2   1 ↔ 3      0 ↔ 1   2 ↔ 3
  *                          n / 2 floats       k / 2 pairs        k pairs
  *
  * Sent by a rank on average, in bytes: 4 n (g-1)/g inside its node for the dense part, 8 K (G-1)/g between nodes and 8 K G (g-1)/g inside
  * for the lists, K = sum k_m. What goes between nodes is what top-k over all-gather would send for G workers, spread over g links.
+ *
+ * In a chain, ("hierarchical", "fp16"), the values of the lists go in two bytes, as topk.c has it; the dense part inside a node does not.
  *
  * A residual belongs to a shard and its owner, in the owner's units (hence a / w_m): applied + sum of w_m e_m = inputs. Top-k sees sums
  * of g workers, which have less noise, and per shard instead of over all: a shard gets its share whatever is in it.
@@ -36,12 +38,12 @@
 #include "sparsify.h"
 
 struct hierarchical {
-	struct sparsify base;           /* base.own: S */
+	struct sparsify base;
 	int group;                      /* compress.group; 0: as found. members() is what it became */
 	int g, nodes, node, me;         /* of this run; this rank is member `me` of node `node` */
 	int *seat;                      /* [node][member]: their ranks */
 	float *peer, *sum;              /* a shard each, the longest */
-	struct sparse *list;            /* [member][node][most_k] */
+	struct sparse *list;            /* [member][room for nodes × most_k] */
 };
 
 static const struct option hierarchical_options[] = {
@@ -161,8 +163,8 @@ static void hierarchical_bind(struct compress *c, const struct range *ranges, in
 
 static int rank_of(const struct hierarchical *h, int node, int member) { return h->seat[node * h->g + member]; }
 
-/* The lists of one member of all nodes. */
-static struct sparse *lists_of(const struct hierarchical *h, int member) { return h->list + (int64_t)member * h->nodes * h->base.most_k; }
+/* The lists of one member of all nodes: one after the other, as they are sent. */
+static char *lists_of(const struct hierarchical *h, int member) { return (char *)(h->list + (int64_t)member * h->nodes * h->base.most_k); }
 
 /* sum = the node's weighted sum of this member's shard, in rank order. v: all of it, weighted. */
 static void reduce_scatter(struct compress *c, const float *v, int64_t n)
@@ -191,20 +193,39 @@ static void gather(struct compress *c, int64_t n)
 	struct hierarchical *h = c->state;
 	struct comm *comm = c->comm;
 	int g = h->g, nodes = h->nodes, node = h->node, me = h->me;
-	int64_t k = shard_k(h, n, g, me), bytes = k * (int64_t)sizeof(struct sparse);
-	struct sparse *mine = lists_of(h, me);
+	int64_t bytes = sparsify_bytes(c, shard_k(h, n, g, me));
+	char *mine = lists_of(h, me);
 
 	for (int step = 1; step < nodes; step++) {
 		int dst = (node + step) % nodes, src = (node + nodes - step) % nodes;
 
-		comm_exchange(comm, rank_of(h, dst, me), mine + node * k, bytes, rank_of(h, src, me), mine + src * k, bytes);
+		comm_exchange(comm, rank_of(h, dst, me), mine + node * bytes, bytes, rank_of(h, src, me), mine + src * bytes, bytes);
 	}
 	for (int step = 1; step < g; step++) {
 		int dst = (me + step) % g, src = (me + g - step) % g;
 
 		comm_exchange(comm, rank_of(h, node, dst), mine, nodes * bytes, rank_of(h, node, src), lists_of(h, src),
-		              nodes * shard_k(h, n, g, src) * (int64_t)sizeof(struct sparse));
+		              nodes * sparsify_bytes(c, shard_k(h, n, g, src)));
 	}
+}
+
+/* This member's list, of the node's sum of its shard and what was left of it. */
+static void choose(struct compress *c, const struct range *range)
+{
+	struct hierarchical *h = c->state;
+	const struct device_ops *dev = c->comm->device->ops;
+	struct stream *s = c->comm->stream;
+	int64_t from, to, k = shard_k(h, range->n, h->g, h->me);
+	void *mine = lists_of(h, h->me) + h->node * sparsify_bytes(c, k);
+	float *residual;
+
+	if (k == 0)
+		return;
+	shard(range->n, h->g, h->me, &from, &to);
+	residual = h->base.residual + range->offset + from;
+	dev->vec->scale(s, to - from, 1 / (float)c->weight[c->comm->rank], h->sum, h->sum);
+	dev->sparse->topk(s, to - from, k, h->sum, residual, c->half ? h->base.own : mine, h->base.work);
+	sparsify_round(&h->base, c, k, residual, mine);
 }
 
 static void hierarchical_average(struct compress *c, const struct range *range, const float *in, float *out)
@@ -212,27 +233,21 @@ static void hierarchical_average(struct compress *c, const struct range *range, 
 	struct hierarchical *h = c->state;
 	struct comm *comm = c->comm;
 	const struct device_ops *dev = comm->device->ops;
-	struct stream *s = comm->stream;
-	int g = h->g, me = h->me;
-	float weight = (float)c->weight[comm->rank], *y = out + range->offset;
-	int64_t n = range->n, from, to, k = shard_k(h, n, g, me);
+	int g = h->g;
+	float *y = out + range->offset;
+	int64_t n = range->n, from, to;
 
-	shard(n, g, me, &from, &to);
-	dev->vec->scale(s, n, weight, in + range->offset, y);
+	dev->vec->scale(comm->stream, n, (float)c->weight[comm->rank], in + range->offset, y);
 	reduce_scatter(c, y, n);
-	if (k > 0) {
-		dev->vec->scale(s, to - from, 1 / weight, h->sum, h->sum);
-		dev->sparse->topk(s, to - from, k, h->sum, h->base.residual + range->offset + from, h->base.own, h->base.work);
-		dev->sparse->scale(s, k, weight, h->base.own, lists_of(h, me) + h->node * k);
-	}
+	choose(c, range);
 	gather(c, n);
-	dev->mem->zero(s, y, (size_t)n * sizeof(float));
+	dev->mem->zero(comm->stream, y, (size_t)n * sizeof(float));
 	for (int m = 0; m < g; m++) {
-		int64_t count = shard_k(h, n, g, m);
+		int64_t k = shard_k(h, n, g, m), bytes = sparsify_bytes(c, k);
 
 		shard(n, g, m, &from, &to);
-		for (int node = 0; node < h->nodes && count > 0; node++)
-			dev->sparse->scatter_add(s, count, 1, lists_of(h, m) + node * count, y + from);
+		for (int node = 0; node < h->nodes && k > 0; node++)
+			sparsify_add(&h->base, c, k, (float)c->weight[rank_of(h, node, m)], lists_of(h, m) + node * bytes, y + from);
 	}
 }
 
@@ -282,11 +297,11 @@ static double hierarchical_bytes(const struct compress *c, int64_t n, int worker
 {
 	const struct hierarchical *h = c->state;
 	int g = members(c, workers), nodes = workers / g;
-	double k = 0;
+	double lists = 0;
 
 	for (int m = 0; m < g; m++)
-		k += (double)shard_k(h, n, g, m);
-	return (4.0 * (double)n * (g - 1) + sizeof(struct sparse) * k * (workers - 1)) * nodes / workers;
+		lists += (double)sparsify_bytes(c, shard_k(h, n, g, m));
+	return (4.0 * (double)n * (g - 1) + lists * (workers - 1)) * nodes / workers;
 }
 
 struct inside {
@@ -305,7 +320,7 @@ static double hierarchical_cost(const struct compress *c, const struct cost_mode
 {
 	const struct hierarchical *h = c->state;
 	int g = members(c, m->workers), nodes = m->workers / g;
-	double list = (double)shard_k(h, m->n, g, 0) * sizeof(struct sparse), seconds = 0;
+	double list = (double)sparsify_bytes(c, shard_k(h, m->n, g, 0)), seconds = 0;
 	struct inside i = { g, 1 };
 
 	for (; i.step < g; i.step++) {
@@ -335,6 +350,7 @@ const struct compress_ops compress_hierarchical = {
 	.name = "hierarchical",
 	.paper = "dense inside a node, top-k between nodes: Shi et al., MLSys 2021, arXiv 2010.10458",
 	.options = hierarchical_options,
+	.halves = true,
 	.state_size = sizeof(struct hierarchical),
 	.init = hierarchical_init,
 	.check = hierarchical_check,

@@ -108,39 +108,33 @@ struct sparse *sparsify_mine(const struct sparsify *s, const struct compress *c,
 	return c->half ? s->own : s->list + c->comm->rank * k;
 }
 
-/* The values are rounded here, by their owner, before anybody sees them: what all add up is the same. */
-static void sum_halves(struct sparsify *s, struct compress *c, const struct range *range, int64_t k, float *out)
+void sparsify_round(struct sparsify *s, struct compress *c, int64_t k, float *residual, void *wire)
 {
-	struct comm *comm = c->comm;
-	const struct device_ops *dev = comm->device->ops;
-	int64_t bytes = sparsify_bytes(c, k);
-	char *wire = (char *)s->list;
+	if (c->half)
+		c->comm->device->ops->sparse->pack(c->comm->stream, k, c->half, s->own, residual, wire);
+}
 
-	dev->sparse->pack(comm->stream, k, c->half, s->own, s->residual + range->offset, wire + comm->rank * bytes);
-	comm_allgather(comm, wire, bytes);
-	trace_begin(comm->stream, "add lists", "values", k * comm->size);
-	dev->mem->zero(comm->stream, out + range->offset, (size_t)range->n * sizeof(float));
-	for (int r = 0; r < comm->size; r++) {
-		dev->sparse->unpack(comm->stream, k, c->half, wire + r * bytes, s->own);
-		dev->sparse->scatter_add(comm->stream, k, (float)c->weight[r], s->own, out + range->offset);
-	}
-	trace_end(comm->stream);
+void sparsify_add(struct sparsify *s, struct compress *c, int64_t k, float a, const void *wire, float *y)
+{
+	const struct sparse_ops *ops = c->comm->device->ops->sparse;
+
+	if (c->half)
+		ops->unpack(c->comm->stream, k, c->half, wire, s->own);
+	ops->scatter_add(c->comm->stream, k, a, c->half ? s->own : wire, y);
 }
 
 void sparsify_sum(struct sparsify *s, struct compress *c, const struct range *range, int64_t k, float *out)
 {
 	struct comm *comm = c->comm;
-	const struct device_ops *dev = comm->device->ops;
+	int64_t bytes = sparsify_bytes(c, k);
+	char *wire = (char *)s->list;
 
-	if (c->half) {
-		sum_halves(s, c, range, k, out);
-		return;
-	}
-	comm_allgather(comm, s->list, sparsify_bytes(c, k));
+	sparsify_round(s, c, k, s->residual + range->offset, wire + comm->rank * bytes);
+	comm_allgather(comm, wire, bytes);
 	trace_begin(comm->stream, "add lists", "values", k * comm->size);
-	dev->mem->zero(comm->stream, out + range->offset, (size_t)range->n * sizeof(float));
+	comm->device->ops->mem->zero(comm->stream, out + range->offset, (size_t)range->n * sizeof(float));
 	for (int r = 0; r < comm->size; r++)
-		dev->sparse->scatter_add(comm->stream, k, (float)c->weight[r], s->list + r * k, out + range->offset);
+		sparsify_add(s, c, k, (float)c->weight[r], wire + r * bytes, out + range->offset);
 	trace_end(comm->stream);
 }
 
@@ -159,6 +153,38 @@ void sparsify_on_state(struct compress *c, struct state_visitor *v)
 	struct sparsify *s = c->state;
 
 	v->vector(v, "residual", c->comm->device, s->residual, c->n);
+}
+
+void sparsify_list_average(struct compress *c, const struct range *range, const float *in, float *out)
+{
+	struct sparsify *s = c->state;
+	int64_t k = sparsify_k(s, range->n);
+
+	s->choose(c, range->n, k, in + range->offset, s->residual + range->offset, sparsify_mine(s, c, k));
+	sparsify_sum(s, c, range, k, out);
+}
+
+int64_t sparsify_list_wire(const struct compress *c, int64_t n, bool most)
+{
+	const struct sparsify *s = c->state;
+
+	return sparsify_bytes(c, most ? s->most_k : sparsify_k(s, n));
+}
+
+void sparsify_list_pack(struct compress *c, const struct range *range, float *v, void *wire)
+{
+	struct sparsify *s = c->state;
+	int64_t k = sparsify_k(s, range->n);
+
+	s->choose(c, range->n, k, NULL, v + range->offset, c->half ? s->own : wire);
+	sparsify_round(s, c, k, v + range->offset, wire);
+}
+
+void sparsify_list_unpack(struct compress *c, const struct range *range, const void *wire, float a, float *out)
+{
+	struct sparsify *s = c->state;
+
+	sparsify_add(s, c, sparsify_k(s, range->n), a, wire, out + range->offset);
 }
 
 double sparsify_list_bytes(const struct compress *c, int64_t n, int workers)

@@ -37,10 +37,20 @@ static const struct option threshold_options[] = {
 	{ 0 },
 };
 
+static void threshold_choose(struct compress *c, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out)
+{
+	struct threshold *t = c->state;
+
+	trace_begin(c->comm->stream, "select", "values", k);
+	c->comm->device->ops->sparse->select(c->comm->stream, n, k, t->least, in, residual, out, t->base.work);
+	trace_end(c->comm->stream);
+}
+
 static int threshold_init(struct compress *c, const struct config *config)
 {
 	struct threshold *t = c->state;
 
+	t->base.choose = threshold_choose;
 	t->tau = (float)config_float(config, "compress.threshold");
 	return sparsify_init(&t->base, c, config);
 }
@@ -53,18 +63,6 @@ static void threshold_bind(struct compress *c, const struct range *ranges, int c
 	sparsify_bind(&t->base, c, ranges, count, c->comm->size);
 	t->least = mem->alloc(c->comm->device, sizeof(*t->least));
 	mem->set(c->comm->stream, t->least, &t->tau, sizeof(t->tau));
-}
-
-static void threshold_average(struct compress *c, const struct range *range, const float *in, float *out)
-{
-	struct threshold *t = c->state;
-	int64_t k = sparsify_k(&t->base, range->n);
-
-	trace_begin(c->comm->stream, "select", "values", k);
-	c->comm->device->ops->sparse->select(c->comm->stream, range->n, k, t->least, in + range->offset, t->base.residual + range->offset,
-	                                     sparsify_mine(&t->base, c, k), t->base.work);
-	trace_end(c->comm->stream);
-	sparsify_sum(&t->base, c, range, k, out);
 }
 
 static void threshold_release(struct compress *c)
@@ -84,7 +82,10 @@ const struct compress_ops compress_threshold = {
 	.state_size = sizeof(struct threshold),
 	.init = threshold_init,
 	.bind = threshold_bind,
-	.average = threshold_average,
+	.average = sparsify_list_average,
+	.wire = sparsify_list_wire,
+	.pack = sparsify_list_pack,
+	.unpack = sparsify_list_unpack,
 	.epoch = sparsify_on_epoch,
 	.warm_steps = sparsify_warm_steps,
 	.state = sparsify_on_state,

@@ -32,53 +32,23 @@ static const struct option topk_options[] = {
 	{ 0 },
 };
 
+static void topk_choose(struct compress *c, int64_t n, int64_t k, const float *in, float *residual, struct sparse *out)
+{
+	sparsify_choose(c->state, c, n, k, in, residual, out);
+}
+
 static int topk_init(struct compress *c, const struct config *config)
 {
-	sparsify_selection(c->state, config);
-	return sparsify_init(c->state, c, config);
+	struct sparsify *s = c->state;
+
+	s->choose = topk_choose;
+	sparsify_selection(s, config);
+	return sparsify_init(s, c, config);
 }
 
 static void topk_bind(struct compress *c, const struct range *ranges, int count)
 {
 	sparsify_bind(c->state, c, ranges, count, c->comm->size);
-}
-
-static void topk_average(struct compress *c, const struct range *range, const float *in, float *out)
-{
-	struct sparsify *s = c->state;
-	int64_t k = sparsify_k(s, range->n);
-
-	sparsify_choose(s, c, range->n, k, in + range->offset, s->residual + range->offset, sparsify_mine(s, c, k));
-	sparsify_sum(s, c, range, k, out);
-}
-
-static int64_t topk_wire(const struct compress *c, int64_t n, bool most)
-{
-	const struct sparsify *s = c->state;
-
-	return sparsify_bytes(c, most ? s->most_k : sparsify_k(s, n));
-}
-
-static void topk_pack(struct compress *c, const struct range *range, float *v, void *wire)
-{
-	struct sparsify *s = c->state;
-	int64_t k = sparsify_k(s, range->n);
-
-	v += range->offset;
-	sparsify_choose(s, c, range->n, k, NULL, v, c->half ? s->own : wire);
-	if (c->half)
-		c->comm->device->ops->sparse->pack(c->comm->stream, k, c->half, s->own, v, wire);
-}
-
-static void topk_unpack(struct compress *c, const struct range *range, const void *wire, float a, float *out)
-{
-	struct sparsify *s = c->state;
-	const struct sparse_ops *ops = c->comm->device->ops->sparse;
-	int64_t k = sparsify_k(s, range->n);
-
-	if (c->half)
-		ops->unpack(c->comm->stream, k, c->half, wire, s->own);
-	ops->scatter_add(c->comm->stream, k, a, c->half ? s->own : wire, out + range->offset);
 }
 
 extern const struct compress_ops compress_topk;
@@ -90,10 +60,10 @@ const struct compress_ops compress_topk = {
 	.state_size = sizeof(struct sparsify),
 	.init = topk_init,
 	.bind = topk_bind,
-	.average = topk_average,
-	.wire = topk_wire,
-	.pack = topk_pack,
-	.unpack = topk_unpack,
+	.average = sparsify_list_average,
+	.wire = sparsify_list_wire,
+	.pack = sparsify_list_pack,
+	.unpack = sparsify_list_unpack,
 	.epoch = sparsify_on_epoch,
 	.warm_steps = sparsify_warm_steps,
 	.state = sparsify_on_state,

@@ -29,6 +29,8 @@
  * it may. So Q is the compressor without its residual (compress.h: pack, unpack), and any Q with E |Q(v) - v|^2 <= (1 - delta) |v|^2
  * will do; quantisers that are unbiased but not near are scaled down to be (quantize.c). The model converges for gamma small enough:
  * with delta, gamma has to fall. The paper tunes it for each Q; for top-k of 1 % it finds about 0.04, for four bits and more, near 1.
+ * A fixed threshold is no such Q: of news that is all below it nothing is sent. That waits in x_i - y_i until it has grown, so that models
+ * agree up to about the threshold and no better.
  *
  * W, as in dpsgd: reversible for w_i = M_i / sum M, w_i W_ij = w_j W_ji, so that whatever the copies are
  *
@@ -80,11 +82,13 @@ static int refuse_graph(const struct sync *s, const struct config *config)
 	return hint("set topology.graph = \"ring\" or \"exponential\"");
 }
 
+static bool sends_to_one(const struct compress_ops *ops) { return ops->pack; }
+
 static int refuse_compressor(const struct sync *s, const struct config *config)
 {
 	error("sync.algorithm = \"choco\" (%s) sends from one worker to another, but what compress.method = \"%s\" (%s) sends makes sense among "
 	      "all only", config_origin(config, "sync.algorithm"), s->compress.ops->name, config_origin(config, "compress.method"));
-	return hint("set compress.method = \"topk\", \"randomk\", \"none\" or one that sends fewer bits, like \"qsgd\" or \"efsign\"");
+	return compress_hint("set compress.method to one that works from one worker to another", sends_to_one);
 }
 
 static int choco_init(struct sync *s, const struct config *config)

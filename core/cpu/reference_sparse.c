@@ -110,6 +110,8 @@ struct bound_args {
 	struct sparse *work;
 };
 
+static float sum_at(const struct bound_args *a, int64_t i) { return a->y ? a->x[i] + a->y[i] : a->x[i]; }
+
 static void run_normal_bound(void *args, int team)
 {
 	const struct bound_args *a = args;
@@ -118,7 +120,7 @@ static void run_normal_bound(void *args, int team)
 
 	(void)team;
 	for (int64_t i = 0; i < a->n; i++) {
-		double v = a->x[i] + a->y[i];
+		double v = sum_at(a, i);
 
 		sum += v;
 		squares += v * v;
@@ -128,7 +130,7 @@ static void run_normal_bound(void *args, int team)
 		int64_t reach = 0;
 
 		for (int64_t i = 0; i < a->n; i++)
-			reach += fabsf(a->x[i] + a->y[i]) >= least;
+			reach += fabsf(sum_at(a, i)) >= least;
 		least *= bound_correction(reach, a->k);
 	}
 	*a->least = a->k < a->n ? least : 0;
@@ -148,7 +150,7 @@ static void run_sample_bound(void *args, int team)
 	for (int64_t i = 0; i < m; i++) {
 		int64_t at = sample_place(a->n, m, i);
 
-		a->work[i] = (struct sparse){ (uint32_t)i, a->x[at] + (a->y ? a->y[at] : 0) };
+		a->work[i] = (struct sparse){ (uint32_t)i, sum_at(a, at) };
 	}
 	qsort(a->work, (size_t)m, sizeof(*a->work), by_magnitude);
 	*a->least = a->k < a->n ? fabsf(a->work[sample_rank(a->n, a->k, m) - 1].value) : 0;

@@ -4,14 +4,16 @@
  * before it. The copies begin as the model. W as for D-PSGD, on a graph that is the same in all rounds: ring; exponential with all its
  * jumps at once.
  *
- * Q: all; the k largest, rounded to halves or not, or those above a threshold from a sample; k drawn ones; or a quantiser's first
- * rounding, divided by its tau.
+ * Q: all; the k largest, rounded to halves or not, or those above a threshold that is given, comes from a sample or from mean and deviation;
+ * k drawn ones; or a quantiser's first rounding, divided by its tau.
  */
 #ifndef ORACLE_CHOCO_H
 #define ORACLE_CHOCO_H
 
+#include "compress_gaussian_k.h"
 #include "compress_list.h"
 #include "compress_sampled.h"
+#include "compress_threshold.h"
 #include "dpsgd.h"
 
 enum { CHOCO_GRAPH, CHOCO_GAMMA, CHOCO_OVERLAP };
@@ -81,15 +83,33 @@ static inline double oracle_choco_tau(const struct oracle_quantizer *q)
 	return q->rounding == ROUND_LEVELS ? 1 + fmin(d / (4 * s * s), sqrt(d) / s) : 1;
 }
 
-/* Are the largest sent; by a sample; and in how many binary digits, 0: all? */
-static inline bool oracle_choco_samples(const struct oracle_setup *p) { return p->compressor == &oracle_topk_sampled; }
-
-static inline bool oracle_choco_takes_largest(const struct oracle_setup *p)
+static inline bool oracle_choco_averages_by(const struct oracle_setup *p, void (*average)(struct oracle *, int, double *const [], double *))
 {
-	return p->method == TOPK || oracle_choco_samples(p) || (p->compressor && p->compressor->digits);
+	return p->compressor && p->compressor->average == average;
+}
+
+/* Is it a list of the own largest, in one way or another; and in how many binary digits are their values, 0: all? */
+static inline bool oracle_choco_lists(const struct oracle_setup *p)
+{
+	return p->method == TOPK || (p->compressor && p->compressor->bytes == oracle_list_bytes);
 }
 
 static inline int oracle_choco_digits(const struct oracle_setup *p) { return p->compressor ? p->compressor->digits : 0; }
+
+/* Of v in [from, from + n) what goes into a list of k; to c, returns how many. */
+static inline int64_t oracle_choco_choose(struct oracle *o, const double *v, int64_t from, int64_t n, int64_t k, struct candidate *c)
+{
+	if (oracle_choco_averages_by(o->set, oracle_sampled_average))
+		return oracle_choose_sampled(o, v, from, n, k, c);
+	if (oracle_choco_averages_by(o->set, oracle_threshold_average))
+		return oracle_choose_above(o, v, from, n, k, threshold_of(o->set), c);
+	if (oracle_choco_averages_by(o->set, oracle_gaussian_k_average))
+		return oracle_choose_above(o, v, from, n, k, gaussian_bound(o, v + from, n, k), c);
+	for (int64_t j = 0; j < n; j++)
+		c[j] = (struct candidate){ v[from + j], from + j };
+	choose(o, c, n, k);
+	return k;
+}
 
 /* Worker i's Q of v in range r, before which there were `rounds` of them. */
 static inline void oracle_choco_news(struct oracle *o, int i, int r, int64_t rounds, const double *v, double *news)
@@ -112,15 +132,10 @@ static inline void oracle_choco_news(struct oracle *o, int i, int r, int64_t rou
 		for (int64_t j = 0; j < k; j++)
 			news[from + place[j]] = v[from + place[j]];
 		free(place);
-	} else if (oracle_choco_takes_largest(p)) {
+	} else if (oracle_choco_lists(p)) {
 		struct candidate *c = malloc((size_t)n * sizeof(*c));
 
-		for (int64_t j = 0; j < n; j++)
-			c[j] = (struct candidate){ v[from + j], from + j };
-		if (oracle_choco_samples(p))    /* writes c anew */
-			k = oracle_choose_sampled(o, v, from, n, k, c);
-		else
-			choose(o, c, n, k);
+		k = oracle_choco_choose(o, v, from, n, k, c);
 		for (int64_t j = 0; j < k; j++)
 			news[c[j].index] = oracle_choco_digits(p) ? oracle_half(o, c[j].v, p->compressor->digits, p->compressor->least) : c[j].v;
 		free(c);
@@ -180,8 +195,8 @@ static inline double oracle_choco_wire(const struct oracle_setup *p)
 		for (int64_t b = 0; q && b < n; b += q->bucket)
 			bytes += 4.0 * q->floats + 4 * q->bits * ceil((double)(n - b < q->bucket ? n - b : q->bucket) / 32);
 		if (!q)
-			bytes += p->compressor == &oracle_randomk ? 4.0 * (double)k : !oracle_choco_takes_largest(p) ? 4.0 * (double)n :
-			         oracle_choco_digits(p) ? 4.0 * (double)k + 2.0 * (double)(k + k % 2) : 8.0 * (double)k;
+			bytes += p->compressor == &oracle_randomk ? 4.0 * (double)k : oracle_choco_lists(p) ? oracle_pairs_bytes(p, k) :
+			         4.0 * (double)n;
 	}
 	return bytes;
 }

@@ -66,10 +66,8 @@ static inline void oracle_hierarchical_average(struct oracle *o, int r, double *
 			c[j - begin] = (struct candidate){ o->residual[i][j], j };
 		}
 		choose(o, c, end - begin, k);
-		for (int64_t j = 0; j < k; j++) {
-			out[c[j].index] += set->weight[i] * c[j].v;
-			o->residual[i][c[j].index] = 0;
-		}
+		for (int64_t j = 0; j < k; j++)
+			oracle_send(o, i, c[j].index, c[j].v, out);
 	}
 	free(c);
 }
@@ -91,9 +89,9 @@ static inline double oracle_hierarchical_bytes(const struct oracle_setup *p, int
 	for (int i = 0; i < p->workers; i++) {
 		int member = hierarchical_seat(p, i).member;
 		int64_t length = hierarchical_begin(n, g, member + 1) - hierarchical_begin(n, g, member);
-		double k = length ? (double)oracle_k(p->density, length) : 0;
+		double list = length ? oracle_pairs_bytes(p, oracle_k(p->density, length)) : 0;
 
-		bytes += 4.0 * (double)(n - length) + 8 * k * (nodes - 1) + 8 * k * nodes * (g - 1);
+		bytes += 4.0 * (double)(n - length) + list * (nodes - 1) + list * nodes * (g - 1);
 	}
 	return bytes;
 }

@@ -33,36 +33,47 @@ static inline void oracle_send(struct oracle *o, int i, int64_t at, double v, do
 	o->residual[i][at] = v - sent;
 }
 
-/* Of worker i's residual in [from, from + n): what reaches `bound` and is not 0, the k largest if more than k do, leaves it and is added
- * to out. */
-static inline void send_above(struct oracle *o, int i, int64_t from, int64_t n, int64_t k, double bound, double *out)
+/* Of v in [from, from + n): what reaches `bound` and is not 0, the k largest if more than k do. It goes to c, which has room for n; returns
+ * how many. */
+static inline int64_t oracle_choose_above(struct oracle *o, const double *v, int64_t from, int64_t n, int64_t k, double bound, struct candidate *c)
 {
-	struct candidate *c = malloc((size_t)n * sizeof(*c));
 	int64_t count = 0;
 
 	for (int64_t j = from; j < from + n; j++) {
-		double v = o->residual[i][j], gap = fabs(fabs(v) - bound);
+		double gap = fabs(fabs(v[j]) - bound);
 
-		if (v != 0 && fabs(v) >= bound)
-			c[count++] = (struct candidate){ v, j };
-		if (v != 0 && bound > 0 && gap < o->gap)
+		if (v[j] != 0 && fabs(v[j]) >= bound)
+			c[count++] = (struct candidate){ v[j], j };
+		if (v[j] != 0 && bound > 0 && gap < o->gap)
 			o->gap = gap;
 	}
-	if (count > k) {
-		choose(o, c, count, k);
-		count = k;
-	}
+	if (count <= k)
+		return count;
+	choose(o, c, count, k);
+	return k;
+}
+
+/* These of worker i's residual leave it and are added to out. */
+static inline void send_above(struct oracle *o, int i, int64_t from, int64_t n, int64_t k, double bound, double *out)
+{
+	struct candidate *c = malloc((size_t)n * sizeof(*c));
+	int64_t count = oracle_choose_above(o, o->residual[i], from, n, k, bound, c);
+
 	for (int64_t j = 0; j < count; j++)
 		oracle_send(o, i, c[j].index, c[j].v, out);
 	free(c);
 }
 
-/* An all-gather of lists of k pairs, whatever is in them: indices of 4 bytes and values of 4, or of 2, an odd one filled up. */
+/* What a list of k pairs takes: indices of 4 bytes and values of 4, or of 2, an odd one filled up. */
+static inline double oracle_pairs_bytes(const struct oracle_setup *p, int64_t k)
+{
+	return (double)(p->compressor && p->compressor->digits ? 4 * k + 2 * (k + k % 2) : 8 * k);
+}
+
+/* An all-gather of lists of k pairs, whatever is in them. */
 static inline double oracle_list_bytes(const struct oracle_setup *p, int range)
 {
-	int64_t k = oracle_k(p->density, p->length[range]);
-
-	return (double)p->workers * (p->workers - 1) * (double)(p->compressor->digits ? 4 * k + 2 * (k + k % 2) : 8 * k);
+	return (double)p->workers * (p->workers - 1) * oracle_pairs_bytes(p, oracle_k(p->density, p->length[range]));
 }
 
 #endif

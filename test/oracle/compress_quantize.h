@@ -252,6 +252,8 @@ static const struct oracle_quantizer oracle_quantizers[] = {
 	{ ROUNDS("natural"), .rounding = ROUND_POWERS, .bits = 9 },
 	{ ROUNDS("terngrad"), .sets = { "bucket=128", "clip=1.5" }, .rounding = ROUND_LEVELS, .norm = NORM_CLIP, .levels = 1, .bits = 2,
 	  .floats = 1, .clip = 1.5 },
+	{ QUANTIZER("terngrad, clip 0", "terngrad", .forgets = true), .sets = { "bucket=128", "clip=0" }, .rounding = ROUND_LEVELS,
+	  .norm = NORM_MAX, .levels = 1, .bits = 2, .floats = 1 },
 	{ QUANTIZER("onebit", "onebit"), .sets = { "bucket=128" }, .rounding = ROUND_SIDES, .bits = 1, .floats = 2 },
 	{ QUANTIZER("efsign", "efsign"), .sets = { "bucket=128" }, .rounding = ROUND_MEAN, .bits = 1, .floats = 1 },
 	{ ROUNDS("signsgd"), .sets = { "momentum=0", "scale=0.25" }, .rounding = ROUND_SIGN, .bits = 1, .scale = 0.25 },

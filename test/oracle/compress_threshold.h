@@ -10,7 +10,7 @@ static inline double threshold_of(const struct oracle_setup *p)
 {
 	double unit = !strcmp(p->algorithm->name, "ssgd") ? 1 : p->lr;
 
-	return p->density == 1 ? 0 : unit * (p->density < 0.1 ? 0.8 : 1.2);
+	return p->density == 1 ? 0 : unit * (p->density < 0.03 ? 4 : p->density < 0.1 ? 0.8 : 1.2);
 }
 
 static inline void oracle_threshold_average(struct oracle *o, int r, double *const in[], double *out)

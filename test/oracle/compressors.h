@@ -34,6 +34,8 @@ __attribute__((unused)) static const struct oracle_compressor *const oracle_comp
 	&oracle_topk_fp16,
 	&oracle_topk_bf16,
 	&oracle_threshold_fp16,
+	&oracle_gaussian_k_bf16,
+	&oracle_hierarchical_fp16,
 	&oracle_dgc_bf16,
 	NULL,
 };
