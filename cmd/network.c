@@ -54,7 +54,7 @@ struct cost_model run_link(const struct run *run, int workers)
 	};
 }
 
-/* A number for each rank's host, wherever its ranks are: the first one on it; where each rank stands for a node, its own. */
+/* A number for each rank's host: the first rank on it. */
 static void find_hosts(const struct run *run, int *host)
 {
 	enum { NAME = sizeof(run->world.host) };
@@ -63,11 +63,21 @@ static void find_hosts(const struct run *run, int *host)
 
 	comm_host_gather(run->control, run->world.host, name, NAME);
 	for (int r = 0; r < ranks; r++) {
-		host[r] = ranks_are_nodes(run) ? r : 0;
+		host[r] = 0;
 		while (strncmp(name[host[r]], name[r], NAME))
 			host[r]++;
 	}
 	free(name);
+}
+
+/* A number for each rank's node, as run_seats() has it, but with the ranks of a host wherever they are. */
+static void find_nodes(const struct run *run, int *node)
+{
+	int given = given_per_node(run, run->world.size), each = given ? given : ranks_are_nodes(run) ? 1 : 0;
+
+	find_hosts(run, node);
+	for (int r = 0; r < run->world.size && each; r++)
+		node[r] = r / each;
 }
 
 void run_plan_allreduce(struct run *run)
@@ -79,9 +89,7 @@ void run_plan_allreduce(struct run *run)
 		return;
 	host = xcalloc((size_t)run->world.size, sizeof(*host));
 	given = given_per_node(run, run->world.size);
-	find_hosts(run, host);
-	for (int r = 0; r < run->world.size && given; r++)
-		host[r] = r / given;
+	find_nodes(run, host);
 	if (run->world.nodes == 1 && !given) {          /* nothing goes between nodes */
 		link.latency = link.intra_latency;
 		link.per_byte = link.intra_per_byte;
