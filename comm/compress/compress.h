@@ -37,7 +37,7 @@ struct compress_ops {
 	/* (optional) For the user, once bound: what the keys come to with this model and these workers, a clause. Warns if that is not what
 	 * they promise. whole: the arena. */
 	void (*describe)(const struct compress *, const struct range *whole, char *text, size_t size);
-	int exchanges;                  /* at most, one after the other, in one average(); 0: one */
+	int exchanges;                  /* how often one average() takes an all-reduce's latency, at most; 0: once */
 	/*
 	 * (optional, all three) From one worker to another, for algorithms that know what the other has got so far (sync/choco.c): C of one
 	 * vector, without error feedback. Queued on the communicator's stream.

@@ -76,7 +76,8 @@ static const struct oracle_compressor oracle_dgc = DGC(.name = "dgc", .momentum 
 static const struct oracle_compressor oracle_dgc_unmasked = DGC(.name = "dgc without masking", .momentum = DGC_MOMENTUM);
 static const struct oracle_compressor oracle_dgc_clipped = DGC(.name = "dgc, clipped", .never_all = true);
 static const struct oracle_compressor oracle_dgc_nesterov = DGC(.name = "dgc, nesterov, clipped", .never_all = true);
-static const struct oracle_compressor oracle_dgc_nesterov_unmasked = DGC(.name = "dgc, nesterov, without masking", .momentum = DGC_MOMENTUM, .nesterov = true);
+static const struct oracle_compressor oracle_dgc_nesterov_unmasked =
+	DGC(.name = "dgc, nesterov, without masking", .momentum = DGC_MOMENTUM, .nesterov = true);
 static const struct oracle_compressor oracle_dgc_sampled = DGC(.name = "dgc, sampled", .momentum = 0);
 
 #endif
