@@ -8,9 +8,9 @@
 /* In the units of what is averaged; so that messages are now too short, now not full. All of it at density 1. */
 static inline double threshold_of(const struct oracle_setup *p)
 {
-	double unit = !strcmp(p->algorithm->name, "ssgd") ? 1 : p->lr;
+	double unit = !strcmp(p->algorithm->name, "ssgd") ? 1 : p->lr, d = p->density;
 
-	return p->density == 1 ? 0 : unit * (p->density < 0.03 ? 4 : p->density < 0.1 ? 0.8 : 1.2);
+	return d == 1 ? 0 : unit * (d < 0.03 ? 4 : d < 0.1 ? 0.8 : d < 0.2 ? 3 : 1.2);
 }
 
 static inline void oracle_threshold_average(struct oracle *o, int r, double *const in[], double *out)
