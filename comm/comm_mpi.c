@@ -106,6 +106,7 @@ static void mpi_world_close(void) { MPI(MPI_Finalize()); }
 
 struct mpi_state {
 	MPI_Comm comm;
+	int last;                       /* whom the last message went to */
 	char *send, *recv;              /* pinned, LONGEST bytes each; NULL: not staged */
 };
 
@@ -138,7 +139,7 @@ static void mpi_close(struct comm *comm)
 }
 
 struct exchange {
-	MPI_Comm comm;
+	struct mpi_state *state;
 	const void *send;
 	void *recv;
 	int to, from, send_bytes, recv_bytes;
@@ -146,13 +147,17 @@ struct exchange {
 	MPI_Request request[2];
 };
 
-/* Who gets something back runs no further ahead than that allows. Who only sends, long messages to a server that is busy with others, waits
- * until they are wanted: else the server's memory would have to hold them all. */
+/*
+ * Long messages go at once where one neighbour gets them all, as in a ring. Else they wait until they are wanted. Of one who only sends:
+ * a server that is busy with others would have to hold them all in memory. To several in turn: what is still on its way to the one before
+ * would share the link with it, and come later for it.
+ */
 static int post_send(struct exchange *e)
 {
-	bool ahead = e->from < 0 && e->send_bytes > SHORT;
+	bool waits = e->send_bytes > SHORT && (e->from < 0 || e->to != e->state->last);
 
-	return (ahead ? MPI_Issend : MPI_Isend)(e->send, e->send_bytes, MPI_BYTE, e->to, 0, e->comm, &e->request[1]);
+	e->state->last = e->to;
+	return (waits ? MPI_Issend : MPI_Isend)(e->send, e->send_bytes, MPI_BYTE, e->to, 0, e->state->comm, &e->request[1]);
 }
 
 static bool exchange_done(void *arg)
@@ -162,7 +167,7 @@ static bool exchange_done(void *arg)
 
 	if (!e->posted) {
 		if (e->from >= 0)
-			MPI(MPI_Irecv(e->recv, e->recv_bytes, MPI_BYTE, e->from, 0, e->comm, &e->request[0]));
+			MPI(MPI_Irecv(e->recv, e->recv_bytes, MPI_BYTE, e->from, 0, e->state->comm, &e->request[0]));
 		if (e->to >= 0)
 			MPI(post_send(e));
 		e->posted = true;
@@ -174,9 +179,9 @@ static bool exchange_done(void *arg)
 static void mpi_exchange(struct comm *comm, int to, const void *send, int64_t send_bytes, int from, void *recv, int64_t recv_bytes)
 {
 	const struct device_ops *dev = comm->device->ops;
-	const struct mpi_state *s = comm->state;
+	struct mpi_state *s = comm->state;
 	struct exchange e = {
-		s->comm, s->send ? s->send : send, s->recv ? s->recv : recv, to, from, (int)send_bytes, (int)recv_bytes, false,
+		s, s->send ? s->send : send, s->recv ? s->recv : recv, to, from, (int)send_bytes, (int)recv_bytes, false,
 		{ MPI_REQUEST_NULL, MPI_REQUEST_NULL },
 	};
 
@@ -189,8 +194,7 @@ static void mpi_exchange(struct comm *comm, int to, const void *send, int64_t se
 
 static void mpi_tell(struct comm *comm, int to, const void *send, int from, void *recv, int bytes)
 {
-	const struct mpi_state *s = comm->state;
-	struct exchange e = { s->comm, send, recv, to, from, bytes, bytes, false, { MPI_REQUEST_NULL, MPI_REQUEST_NULL } };
+	struct exchange e = { comm->state, send, recv, to, from, bytes, bytes, false, { MPI_REQUEST_NULL, MPI_REQUEST_NULL } };
 
 	comm->device->ops->stream->call(comm->stream, exchange_done, &e, sizeof(e));
 }
