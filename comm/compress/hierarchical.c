@@ -164,7 +164,10 @@ static void hierarchical_bind(struct compress *c, const struct range *ranges, in
 static int rank_of(const struct hierarchical *h, int node, int member) { return h->seat[node * h->g + member]; }
 
 /* The lists of one member of all nodes: one after the other, as they are sent. */
-static char *lists_of(const struct hierarchical *h, int member) { return (char *)(h->list + (int64_t)member * h->nodes * h->base.most_k); }
+static char *lists_of(const struct hierarchical *h, int member)
+{
+	return (char *)(h->list + (int64_t)member * h->nodes * h->base.most_k);
+}
 
 /* sum = the node's weighted sum of this member's shard, in rank order. v: all of it, weighted. */
 static void reduce_scatter(struct compress *c, const float *v, int64_t n)

@@ -82,7 +82,7 @@ struct oracle_compressor {
 	bool never_all;                 /* even at density 1 it does not send all of its input; */
 	double momentum;                /* else: what it is then is SGD with this momentum (of those that have it themselves), */
 	bool nesterov;                  /* and by Nesterov */
-	bool few;                       /* finding seeds takes time: only under the three algorithms that stand for all */
+	bool few;                       /* finding seeds takes time: only under those algorithms that stand for all */
 	double bound;                   /* how far a trajectory in float may be from the one in double; 0: as for sums */
 	bool fine;                      /* so fine that some decision is always close: the bound is a few steps of the rounding */
 	int digits, least;              /* values of lists have so many binary digits, down to the exponent `least`; 0: all */

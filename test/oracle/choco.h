@@ -4,8 +4,8 @@
  * before it. The copies begin as the model. W as for D-PSGD, on a graph that is the same in all rounds: ring; exponential with all its
  * jumps at once.
  *
- * Q: all; the k largest, rounded to halves or not, or those above a threshold that is given, comes from a sample or from mean and deviation;
- * k drawn ones; or a quantiser's first rounding, divided by its tau.
+ * Q: all; the k largest, rounded to halves or not, or those above a threshold that is given, or comes from a sample, or from mean and
+ * deviation; k drawn ones; or a quantiser's first rounding, divided by its tau.
  */
 #ifndef ORACLE_CHOCO_H
 #define ORACLE_CHOCO_H

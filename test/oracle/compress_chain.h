@@ -30,7 +30,8 @@ static inline void oracle_topk_average(struct oracle *o, int r, double *const in
 static inline void oracle_chain_draw(struct oracle_setup *p, struct rng *rng) { (void)rng, p->density = 0.02; }
 
 #define CHAIN_OF(first, second, sends, ...) \
-	{ .name = first " + " second, .method = "(\"" first "\", \"" second "\")", .few = true, .draw = oracle_chain_draw, .bytes = sends, __VA_ARGS__ }
+	{ .name = first " + " second, .method = "(\"" first "\", \"" second "\")", .few = true, .draw = oracle_chain_draw, .bytes = sends, \
+	  __VA_ARGS__ }
 #define CHAIN(first, second, ...) CHAIN_OF(first, second, oracle_list_bytes, __VA_ARGS__)
 #define FP16 .digits = 11, .least = -13
 #define BF16 .digits = 8, .least = -125

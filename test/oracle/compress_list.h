@@ -35,7 +35,8 @@ static inline void oracle_send(struct oracle *o, int i, int64_t at, double v, do
 
 /* Of v in [from, from + n): what reaches `bound` and is not 0, the k largest if more than k do. It goes to c, which has room for n; returns
  * how many. */
-static inline int64_t oracle_choose_above(struct oracle *o, const double *v, int64_t from, int64_t n, int64_t k, double bound, struct candidate *c)
+static inline int64_t oracle_choose_above(struct oracle *o, const double *v, int64_t from, int64_t n, int64_t k, double bound,
+                                          struct candidate *c)
 {
 	int64_t count = 0;
 
