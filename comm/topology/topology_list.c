@@ -6,7 +6,8 @@
 static const struct option all_reduce_options[] = {
 	{ "allreduce", OPTION_STRING, "\"ring\"", 0, 0, "ring|doubling|tree|hierarchical|auto",
 	  "how the all-reduce is built; auto: for each length what is fastest by the formulas for link" },
-	{ "link", OPTION_LIST, NULL, 0, 1e9, NULL, "auto: the latency, us, and the bandwidth, Gbit/s, to go by; left out: cluster.inter if given, else fitted at the start" },
+	{ "link", OPTION_LIST, NULL, 0, 1e9, NULL,
+	  "auto: the latency, us, and the bandwidth, Gbit/s, to go by; left out: cluster.inter if given, else fitted at the start" },
 	{ "group", OPTION_INT, "0", 0, 1000000, NULL, "hierarchical: so many neighbouring ranks are a group; 0: by cluster.workers_per_node or .nodes, else those of a host" },
 	{ 0 },
 };
