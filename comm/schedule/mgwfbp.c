@@ -39,9 +39,9 @@
  *
  * Limits: the line T(M) is of an all-reduce of floats alone on the machine. A compressor is taken to shorten M by its ratio over the whole
  * model, to exchange as often in each message as at most in one (powersgd twice, also where no tensor is worth it), always with the latency
- * of an all-reduce (an all-gather of lists has half of it), and to compute nothing, which flatters it. What backward hides is free in this model; where communication takes the processor from computing (the
- * hook, or no spare core) it is not. Workers that are late for reasons of their own are not in it. A tensor is not cut, so the last
- * message is at least the first layer's.
+ * of an all-reduce (an all-gather of lists has half of it), and to compute nothing, which flatters it. What backward hides is free in this
+ * model; where communication takes the processor from computing (the hook, or no spare core) it is not. Workers that are late for reasons
+ * of their own are not in it. A tensor is not cut, so the last message is at least the first layer's.
  */
 #include <math.h>
 #include <stdlib.h>
