@@ -108,6 +108,7 @@ void warn(const char *fmt, ...)
 
 	if (self.rank)
 		return;
+	fflush(stdout);         /* both may go into one file, and in their order */
 	va_start(ap, fmt);
 	say(stderr, "warning: ", fmt, ap);
 	va_end(ap);
