@@ -36,14 +36,10 @@ static struct virtual virtual_since(const struct run *run, const struct mark *ma
 
 struct account account_since(const struct run *run, const struct mark *mark)
 {
-	static const struct mark start;
-	const struct spent *all = &run->spent, *before = mark ? &mark->spent : &start.spent;
-	double taken, steps;
+	const struct spent *all = &run->spent, *before = &mark->spent;
+	double taken = (double)(run->step - mark->step), steps = taken > 0 ? taken : 1;
 	struct rusage usage;
 
-	mark = mark ? mark : &start;
-	taken = (double)(run->step - mark->step);
-	steps = taken > 0 ? taken : 1;
 	getrusage(RUSAGE_SELF, &usage);
 	return (struct account){
 		.steps = taken,

@@ -17,7 +17,7 @@ struct account {
 	struct ps_record served;        /* a server's; its figures above are sums over all steps */
 };
 
-/* Of this rank, of the steps since the mark (NULL: all; none since: its figures are sums of nothing). */
+/* Of this rank, of the steps since the mark (zeroed: of all). Without any its figures are those of no step: steps is 0. */
 struct account account_since(const struct run *, const struct mark *);
 /* account[]: of all ranks. The mean of the workers' steps, whoever took them; neither memory nor what was served. */
 struct account account_mean(const struct run *, const struct account *account);

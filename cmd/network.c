@@ -81,13 +81,20 @@ static void find_nodes(const struct run *run, int *node)
 		node[r] = r / each;
 }
 
+static bool chooses(const struct run *run) { return !strcmp(config_string(run->config, "topology.allreduce"), "auto"); }
+
 int run_check_link(const struct run *run)
 {
 	double given[2] = { 0, 0 };
 
-	if (!run_all_reduces(run) || !config_has(run->config, "topology.link") ||
-	    (config_list(run->config, "topology.link", given, 2) == 2 && given[1] > 0))
+	if (!run_all_reduces(run) || !config_has(run->config, "topology.link"))
 		return 0;
+	if (config_list(run->config, "topology.link", given, 2) == 2 && given[1] > 0) {
+		if (!chooses(run))
+			warn("topology.link (%s) is what topology.allreduce = \"auto\" goes by: \"%s\" does not read it",
+			     config_origin(run->config, "topology.link"), config_string(run->config, "topology.allreduce"));
+		return 0;
+	}
 	error("%s: topology.link has two numbers, a latency in microseconds and a bandwidth in Gbit/s, above 0",
 	      config_origin(run->config, "topology.link"));
 	hint("topology.link = [50.0, 10.0], or leave it out");
@@ -123,7 +130,7 @@ static struct cost_model find_link(struct run *run)
 		link.latency = link.intra_latency;
 		link.per_byte = link.intra_per_byte;
 	}
-	if (strcmp(config_string(run->config, "topology.allreduce"), "auto") || run->comm->ops->allreduce || run->workers == 1)
+	if (!chooses(run) || run->comm->ops->allreduce || run->workers == 1)
 		return link;
 	if (!config_has(run->config, "topology.link") && !modelled && !run_link_given(run))
 		fit_link(run);

@@ -224,7 +224,8 @@ static void virtual_json(const struct run *run, const struct account *all, const
 	json_number(j, "virtual_images_per_s", (double)run->samples / seconds);
 }
 
-static void write_summary(struct run *run, const struct account *all, const struct account *mean, const struct account *later, double memory_mb, const char *sha)
+static void write_summary(struct run *run, const struct account *all, const struct account *mean, const struct account *later,
+                          double memory_mb, const char *sha)
 {
 	FILE *f = rundir_file(&run->dir, "summary.json");
 	struct json j;
@@ -279,7 +280,7 @@ static void write_summary(struct run *run, const struct account *all, const stru
 
 void report_end(struct run *run)
 {
-	struct account mine = account_since(run, NULL), later, mean, mean_later, *all;
+	struct account mine = account_since(run, &(struct mark){ 0 }), later, mean, mean_later, *all;
 	double memory_mb = 0;
 	char sha[65] = "", learnt[40] = "asleep, nothing was learnt";
 

@@ -142,8 +142,8 @@ int run_open_model(struct run *run)
 	if (!run->formulas)
 		open_partition(run);
 	optimizer_init(&run->optimizer, optimizer_find(config_string(run->config, "optimizer.name")), run->config);
-	if (sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) || run_check_link(run) || run_check_clocked_sync(run) ||
-	    run_read_times(run) || (!run->question && compress_check(&run->sync.compress, run->config, run->workers)))
+	if (sync_init(&run->sync, run->config, run->net.tensor, run->net.tensors, run->net.n) || run_check_link(run) ||
+	    run_check_clocked_sync(run) || run_read_times(run) || (!run->question && compress_check(&run->sync.compress, run->config, run->workers)))
 		status = STATUS_CONFIG;
 	run->sync.compress.seats = run_seats(run);
 	status = run_agree(run, status);

@@ -83,7 +83,7 @@ static void mpi_world_open(struct world *w)
 	setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
 	setenv("OMPI_MCA_btl_tcp_flags", "send,inplace", 0);
 	/* And over TCP a long message is announced, and goes on when the answer is there: behind what the receiver sends meanwhile, which in
-	 * a ring is as long. So all that exchange() gets goes at once; LONGEST and its header. */
+	 * a ring is as long. So it may go at once, LONGEST and its header, where post_send() lets it. */
 	setenv("OMPI_MCA_btl_tcp_eager_limit", "4198400", 0);
 	/* Built for CUDA (version 4; 5), it would ask CUDA about every buffer: not allowed where CUDA calls us, and never needed. */
 	setenv("OMPI_MCA_opal_cuda_support", "0", 0);

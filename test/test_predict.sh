@@ -96,6 +96,8 @@ run 3 doubled --set sync.algorithm=ssgd --set topology.allreduce=auto --set "top
 	says '^network .* fitted'; ok $? "messages said to take a second: few of them, doubling"
 run 3 long --set sync.algorithm=ssgd --set topology.allreduce=auto --set 'topology.link=[0.0, 0.001]' && [ "$(way)" = ring ]
 ok $? "a link said to have a bandwidth of 1 Mbit/s and no latency: a ring"
+run 2 unread --set sync.algorithm=ssgd --set 'topology.link=[50.0, 10.0]' && says '^warning: topology.link (--set) .*"ring" does not read it'
+ok $? "a link that nobody reads is warned of"
 cp "$dir/doubled/config.cfg" "$dir/again.cfg"
 mpirun -np 3 --oversubscribe --bind-to none "$program" --set output.dir="\"$dir/again\"" "$dir/again.cfg" >"$dir/log" 2>&1 && [ "$(way)" = doubling ] &&
 	same doubled again; ok $? "its config.cfg gives the same run again, to the bit"

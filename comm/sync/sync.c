@@ -110,13 +110,17 @@ static int choose_variant(struct sync *s, const struct config *config)
 	return 0;
 }
 
+static bool has_key(const struct option *o, const char *key)
+{
+	while (o && o->key && strcmp(o->key, key))
+		o++;
+	return o && o->key;
+}
+
 /* One period, for whoever has one. */
 static int64_t first_period(const struct sync *s, const struct config *config)
 {
-	for (const struct option *o = s->ops->options; o && o->key; o++)
-		if (!strcmp(o->key, "period"))
-			return config_int(config, "sync.period");
-	return 1;
+	return has_key(s->ops->options, "period") ? config_int(config, "sync.period") : 1;
 }
 
 int sync_init(struct sync *s, const struct config *config, const struct tensor_info *tensor, int tensors, int64_t n)
@@ -156,7 +160,7 @@ void sync_foresee(const struct sync *s, const struct lr_schedule *lr, int64_t st
 	if (sync_warm_steps(s, steps_per_epoch) >= steps)
 		warn("compress.method = \"%s\" warms up for %lld steps, and the run has %lld: it will send more than asked for to the end. Set "
 		     "compress.warmup%s shorter", s->compress.name, (long long)sync_warm_steps(s, steps_per_epoch), (long long)steps,
-		     !strcmp(s->compress.ops->name, "oktopk") ? " and compress.dense_steps" : "");
+		     has_key(s->compress.ops->options, "dense_steps") ? " and compress.dense_steps" : "");
 	if (s->compress.ops->foresee)
 		s->compress.ops->foresee(&s->compress, s->ops->averages_gradients ? lr->base : 1);
 	if (s->ops->foresee)

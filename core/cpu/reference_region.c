@@ -1,4 +1,4 @@
-/* Ok-Topk's regions in plain C. */
+/* Ok-Topk's regions in plain C. Loops that cpu_region.c has as well, on purpose: tests hold one against the other, so neither may call it. */
 #include <math.h>
 
 #include "cpu.h"
